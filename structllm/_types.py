@@ -1,0 +1,61 @@
+"""The two contracts of the house, and the value that passes between them.
+
+A *processor* is structlog's own callable type, unchanged. A *sink* is one Protocol of three methods. A `Record` is an
+event that has been rendered once and is shared by every sink. This module imports nothing of ours.
+"""
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+Event: TypeAlias = MutableMapping[str, Any]
+"""An event on its way through the chain: field name to value. Processors may change it in place."""
+
+Processor: TypeAlias = Callable[[Any, str, Event], Any]
+"""structlog's processor type, `(logger, method_name, event_dict) -> event_dict`; a renderer returns bytes."""
+
+Clock: TypeAlias = Callable[[], datetime]
+"""Returns the current time as an aware UTC datetime."""
+
+Ids: TypeAlias = Callable[[str], str]
+"""Returns a fresh id for a kind (`req`, `dec`, `ses`, `wtr`), for example `req_67890def01234567`."""
+
+LEVELS: Mapping[str, int] = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+"""Level names and their numbers, as in the standard library's logging."""
+
+
+class Record(NamedTuple):
+    """One rendered event: what a sink receives.
+
+    Attributes:
+        event_type: For routing, e.g. `completion_request`.
+        level: Level number, 10 (DEBUG) to 50 (CRITICAL).
+        line: One JSON object in UTF-8, ending in a newline and containing no other newline.
+        event: The event that was rendered, for sinks that lay it out anew. Read-only by agreement.
+    """
+
+    event_type: str
+    level: int
+    line: bytes
+    event: Mapping[str, Any]
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """A destination of records.
+
+    A sink never retries, never starts threads and never swallows its own errors: it raises `SinkUnavailable` (trying
+    again may help) or `SinkRejected` (it will not) and nothing else. It may be used alone, without the rest of structllm.
+    """
+
+    def write(self, batch: Sequence[Record], /) -> None:
+        """Take every record of the batch, in order, or raise."""
+        ...
+
+    def flush(self, timeout_s: float, /) -> bool:
+        """Return True only if everything written has reached its destination within `timeout_s` seconds."""
+        ...
+
+    def close(self) -> None:
+        """Flush within a bound and release what the sink holds. Calling it again does nothing."""
+        ...
