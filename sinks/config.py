@@ -1,18 +1,37 @@
 """What every sink configuration has in common: its name and which records it wants."""
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from structllm._options import SPLIT, AnyCase, Checked, Problem, Word, nearest
 from structllm._types import Sink
+from structllm.errors import ConfigError
+from structllm.events import EVENTS
 
-Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Level: TypeAlias = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], AnyCase]
 
 
-class SinkConfig(BaseModel):
+def _usable_name(name: str) -> str:
+    """A name can be written in an environment variable and cannot be mistaken for a position in the list."""
+    if name.isdigit() or not all(character.isalnum() or character in "_-." for character in name):
+        raise ConfigError(Problem('must be made of letters, digits, "_", "-" and ".", and not of digits alone'))
+    return name
+
+
+def _known_events(names: frozenset[str]) -> frozenset[str]:
+    """Refuse what is probably a typo; other unknown names are left to event types to come."""
+    for name in sorted(names - EVENTS.keys()):
+        if meant := nearest(name, EVENTS, cutoff=0.8):
+            raise ConfigError(Problem(f"unknown event type; did you mean '{meant}'?"))
+    return names
+
+
+class SinkConfig(Checked):
     """Base of the sink configurations.
 
-    A subclass adds a literal `type`, its own settings, `build()` and `check()`. Unknown settings are refused.
+    A subclass adds a literal `type`, its own settings, `build()` and `check()`. Unknown settings are refused, and wrong
+    ones raise a ConfigError that lists all of them.
 
     Attributes:
         name: Under which the sink appears in `stats()` and can be patched from the environment; default: its type.
@@ -20,16 +39,42 @@ class SinkConfig(BaseModel):
         events: Event types it gets; None means all.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    name: Annotated[str, AfterValidator(_usable_name)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Name in statistics and in variables such as LLM__SINKS__<NAME>__PATH; default: the type.",
+    )
+    level: Level = Field(default="DEBUG", description="Least level of the records it gets.")
+    events: Annotated[frozenset[Word], SPLIT, AfterValidator(_known_events)] | None = Field(
+        default=None, min_length=1, description="Event types it gets, e.g. trading_decision; default: all."
+    )
 
-    name: str | None = Field(default=None, min_length=1, max_length=64)
-    level: Level = "DEBUG"
-    events: frozenset[str] | None = None
+    @classmethod
+    def from_location(cls, host: str, path: str) -> dict[str, str]:
+        """Return the settings that stand before the `?` of a sink URL.
+
+        Here the path is the setting `path`, where there is one. A sink with another kind of place overrides this.
+
+        Args:
+            host: What follows `//`, up to the next slash.
+            path: The rest, percent-decoded; begins with a slash where there is a host.
+
+        Raises:
+            ConfigError: The sink has no such place.
+        """
+        if not (host or path):
+            return {}
+        if "path" not in cls.model_fields:
+            raise ConfigError(Problem("this type has no place to write after the ':'; options follow a '?'"))
+        if host not in {"", "localhost"}:
+            raise ConfigError(Problem("'//' begins a host; write 'file:logs/x.jsonl' or 'file:///var/log/x.jsonl'"))
+        return {"path": path} if path else {}
 
     def build(self) -> Sink:
         """Open the destination and return the sink. Raises ConfigError where the settings cannot work."""
         raise NotImplementedError
 
     def check(self) -> list[str]:
-        """Return the problems that writing would meet now (directory, rights, reachability), without writing a record."""
+        """Return the problems that writing would meet now (directory, rights, reachability); write no record."""
         raise NotImplementedError

@@ -45,7 +45,7 @@ class Sink(Protocol):
     """A destination of records.
 
     A sink never retries, never starts threads and never swallows its own errors: it raises `SinkUnavailable` (trying
-    again may help) or `SinkRejected` (it will not) and nothing else. It may be used alone, without the rest of structllm.
+    again may help) or `SinkRejected` (it will not) and nothing else. It may be used alone, without the logger.
     """
 
     def write(self, batch: Sequence[Record], /) -> None:

@@ -230,16 +230,17 @@ class FieldInfo:
 @cache
 def event_fields(event_type: str) -> Mapping[str, FieldInfo]:
     """Return the fields of an event type in writing order; raise KeyError when there is no such type."""
-    return {info.name: info for info in _fields(EVENTS[event_type])}
+    return {info.name: info for info in field_infos(EVENTS[event_type])}
 
 
 @cache
 def field_kinds(event_type: str) -> Mapping[str, Kind]:
     """Return field name to kind for an event type; unknown types give the envelope's fields."""
-    return {info.name: info.kind for info in _fields(EVENTS.get(event_type, Envelope))}
+    return {info.name: info.kind for info in field_infos(EVENTS.get(event_type, Envelope))}
 
 
-def _fields(definition: type) -> Iterator[FieldInfo]:
+def field_infos(definition: type) -> Iterator[FieldInfo]:
+    """Yield the fields of one of the TypedDicts above, in writing order."""
     required = definition.__required_keys__  # type: ignore[attr-defined]  # every TypedDict has it
     for name, hint in get_type_hints(definition, include_extras=True).items():
         while get_origin(hint) is Required:
@@ -263,7 +264,7 @@ def json_schema() -> dict[str, Any]:
 def _object_schema(definition: type) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     required = []
-    for info in _fields(definition):
+    for info in field_infos(definition):
         properties[info.name] = _value_schema(info.type) | {"description": info.doc}
         if info.required:
             required.append(info.name)

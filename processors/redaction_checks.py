@@ -1,0 +1,237 @@
+"""What a pattern cannot decide: checksums, number ranges, context and plausibility of a hit.
+
+A check gets the scanned UTF-8 text and the byte span of the candidate and says whether it is what the rule looks for.
+Checks look at a bounded neighbourhood, so that scanning stays linear in the length of the text. Where a check doubts
+it says yes: a redacted word costs a reader a moment, a leaked key costs an account. They use the standard library's
+`re` on these short slices only; whole texts are scanned by RE2 alone.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+
+_CONTEXT_BYTES = 80
+_JUDGED_BYTES = 128  # a longer value is taken for a secret; keeps the cost of turning candidates down bounded
+
+MARKER = re.compile(rb"\[REDACTED:[a-z0-9-]{1,48}\]")
+"""What stands where something was redacted."""
+
+# ---- numbers with a checksum or a range
+
+_CARD_WORD = re.compile(rb"(?i)\b(?:card|cc|visa|master ?card|amex|discover|credit|debit|pan|cvv|cvc|payment)")
+
+
+def is_card(text: bytes, start: int, end: int) -> bool:
+    """Say whether the digits are a payment card: ISO/IEC 7812 prefix and length, Luhn, and grouping or a word nearby.
+
+    One random 16-digit number in ten passes Luhn, hence the last condition.
+    """
+    raw = text[start:end]
+    digits = bytes(byte for byte in raw if 0x30 <= byte <= 0x39)
+    if not _card_network(digits) or not _luhn(digits):
+        return False
+    return len(raw) > len(digits) or _near(_CARD_WORD, text, start, end, before=40, after=40)
+
+
+def _card_network(digits: bytes) -> bool:
+    head, size = int(digits[:6]), len(digits)
+    if digits.startswith(b"4"):  # Visa
+        return size in (13, 16, 19)
+    if 510000 <= head <= 559999 or 222100 <= head <= 272099:  # Mastercard
+        return size == 16
+    if digits.startswith((b"34", b"37")):  # American Express
+        return size == 15
+    if digits.startswith((b"36", b"38", b"30")):  # Diners Club
+        return size in (14, 16)
+    return digits.startswith((b"6011", b"62", b"64", b"65", b"35", b"50", b"56", b"57", b"58")) and size >= 16
+
+
+def _luhn(digits: bytes) -> bool:
+    total = 0
+    for place, byte in enumerate(reversed(digits)):
+        digit = byte - 0x30
+        if place % 2:
+            digit = digit * 2 - 9 if digit > 4 else digit * 2
+        total += digit
+    return total % 10 == 0
+
+
+# Lengths from the IBAN registry (SWIFT, ISO 13616); a code that is not here is not an IBAN.
+_IBAN_CHARS = {
+    15: "NO",
+    16: "BE",
+    18: "DK FO FI GL NL",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK",
+    21: "HR LV LI CH",
+    22: "BH BG CR GE DE IE ME RS GB VA",
+    23: "TL GI IQ IL AE",
+    24: "AD CZ MD PK RO SA SK ES SE TN VG",
+    25: "LY PT ST",
+    26: "IS TR",
+    27: "FR GR IT MC MR SM",
+    28: "AL AZ CY DO GT HU LB PL",
+    29: "BR EG PS QA UA",
+    30: "JO KW MU",
+    31: "MT SC",
+    32: "LC",
+}
+_IBAN_LENGTH = {country: length for length, countries in _IBAN_CHARS.items() for country in countries.split()}
+
+
+def is_iban(text: bytes, start: int, end: int) -> bool:
+    """Say whether the text is an IBAN: the country's length and remainder 1 modulo 97 (ISO 13616)."""
+    iban = text[start:end].decode("ascii").replace(" ", "").upper()
+    if len(iban) != _IBAN_LENGTH.get(iban[:2]):
+        return False
+    return int("".join(str(int(char, 36)) for char in iban[4:] + iban[:4])) % 97 == 1
+
+
+def is_us_ssn(text: bytes, start: int, end: int) -> bool:
+    """Say whether the digits are in a range that the US Social Security Administration issues."""
+    digits = text[start:end].replace(b"-", b"").replace(b" ", b"")
+    area, group, serial = digits[:3], digits[3:5], digits[5:]
+    if area in (b"000", b"666") or area[:1] == b"9" or group == b"00" or serial == b"0000":
+        return False
+    around = text[max(0, start - 1) : start] + text[end : end + 2]
+    return not re.search(rb"^-|^.-\d", around)
+
+
+_BASE58 = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def base58check(payload: bytes) -> bytes:
+    """Return the payload with its checksum (first four bytes of the double SHA-256) in Bitcoin's base 58."""
+    data = payload + _double_sha256(payload)[:4]
+    number, chars = int.from_bytes(data, "big"), bytearray()
+    while number:
+        number, digit = divmod(number, 58)
+        chars.append(_BASE58[digit])
+    return b"1" * (len(data) - len(data.lstrip(b"\0"))) + bytes(reversed(chars))
+
+
+def is_bitcoin_wif(text: bytes, start: int, end: int) -> bool:
+    """Say whether the text is a Bitcoin private key in wallet import format: version byte, length and checksum."""
+    number = 0
+    for byte in text[start:end]:
+        number = number * 58 + _BASE58.index(byte)
+    data = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return len(data) in (37, 38) and data[0] in (0x80, 0xEF) and _double_sha256(data[:-4])[:4] == data[-4:]
+
+
+def _double_sha256(data: bytes) -> bytes:
+    return hashlib.sha256(hashlib.sha256(data).digest()).digest()
+
+
+# ---- shapes that mean a secret only in context
+
+_PRIVATE_WORD = re.compile(
+    rb"(?i)priv(?:ate)?[ _-]?key|privkey|secret|from[_ ]?key|signer|wallet\(|key ?pair|\bpk\b|signing[ _-]?key"
+)
+_PUBLIC_WORD = re.compile(rb"(?i)hash|tx|transaction|\bsha|root|block|digest|topic|signature|commit|public|checksum|address")
+
+
+def is_private_key(text: bytes, start: int, end: int) -> bool:
+    """Say whether 64 hex digits (or a long base 58 text) are called a private key: transaction hashes look the same."""
+    before = text[max(0, start - _CONTEXT_BYTES) : start]
+    last = max((found.end() for found in _PRIVATE_WORD.finditer(before)), default=-1)
+    return last >= 0 and not _PUBLIC_WORD.search(before, last)
+
+
+_EXCHANGE = re.compile(
+    rb"(?i)binance|bybit|\bokx|\bokex|kraken|coinbase|kucoin|bitfinex|bitget|bitmex|bitstamp|deribit|gemini|alpaca|"
+    rb"gate\.?io|huobi|\bhtx\b|mexc|hyperliquid|exchange|broker"
+)
+
+
+def is_exchange_key(text: bytes, start: int, end: int) -> bool:
+    """Say whether a key-like value belongs to an exchange that is named nearby."""
+    return is_token(text, start, end) and _near(_EXCHANGE, text, start, end, before=120, after=60)
+
+
+def is_basic_credentials(text: bytes, start: int, end: int) -> bool:
+    """Say whether base64 text decodes to `user:password` (RFC 7617)."""
+    raw = text[start:end][:_JUDGED_BYTES].rstrip(b"=")
+    try:
+        return b":" in base64.b64decode(raw[: len(raw) // 4 * 4] + _padded(raw[len(raw) // 4 * 4 :]))
+    except binascii.Error:
+        return False
+
+
+def _padded(rest: bytes) -> bytes:
+    return rest + b"=" * (4 - len(rest)) if len(rest) > 1 else b""
+
+
+_FILE_NAME = re.compile(rb"(?i)\.(?:png|jpe?g|gif|svg|webp|css|js|ts|json|html?)$")
+_URL_BEFORE = re.compile(rb"://[^\s/?#]*$")
+
+
+def is_email(text: bytes, start: int, end: int) -> bool:
+    """Say whether the text is an address of a person: not `git@host:`, not a file name, not a URL's user part."""
+    value = text[start:end]
+    if value.startswith(b"git@") or _FILE_NAME.search(value[-8:]):
+        return False
+    return not _URL_BEFORE.search(text[max(0, start - _CONTEXT_BYTES) : start])
+
+
+# ---- values of `name = value`
+
+_PLACEHOLDER = re.compile(
+    rb"(?i)(?:(.)\1*|\*{3,}.*|x{4,}.*|<.*|\$\{.*|\$\(.*|(?-i:\$[A-Z_][A-Z0-9_]*)|\{\{.*|\{[a-z_.]*\}|%\(?[a-z_]+\)?[s%]|"
+    rb"(?:your|insert|enter)[ _-].*|none|null|nil|true|false|undefined|str|string|bytes|bool|int|any|secretstr|"
+    rb"optional(?:\[.*)?|required|missing|invalid|incorrect|wrong|unset|empty|hidden|expired|unknown|"
+    rb"\[?(?:redacted|filtered|masked|hidden)\]?|(?:os\.|process\.)?(?:environ|env|getenv)\b.*|"
+    rb"prompt|input|must|should|cannot|the|with|field|reset)"
+)
+_EXPRESSION = re.compile(rb"[A-Za-z_][A-Za-z_]*(?:(?:\.|->|::)[A-Za-z_]+)+")
+_CALL = re.compile(rb"[A-Za-z_.]+\([^()]*")
+_NAME = re.compile(rb"[A-Za-z_]\w*")
+_ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
+_DIGIT = re.compile(rb"[0-9]")
+_LETTER = re.compile(rb"[A-Za-z]")
+_MIXED = re.compile(rb"[a-z].*[A-Z]|[A-Z].*[a-z]")
+
+
+def is_password(text: bytes, start: int, end: int) -> bool:
+    """Say whether the value given to a password is one, and not a placeholder, a type, or code that fetches it."""
+    value = text[start:end]
+    if len(value) > _JUDGED_BYTES:
+        return True
+    bare = MARKER.sub(b"", value).strip(b" .,;:!?)]}")
+    if len(bare) < 3 or any(pattern.fullmatch(bare) for pattern in (_PLACEHOLDER, _EXPRESSION, _CALL)):
+        return False
+    return not (_NAME.fullmatch(bare) and (text[end : end + 1] == b"(" or _repeats_name(text, start, bare)))
+
+
+def is_token(text: bytes, start: int, end: int) -> bool:
+    """Say whether the value given to a key, token or secret looks random enough to be one.
+
+    `token: BTC`, `token = tokenizer.next` and contract addresses are no secrets; eight characters with letters and
+    digits are, and so are twenty in mixed case.
+    """
+    value = text[start:end]
+    if len(value) > _JUDGED_BYTES:
+        return True
+    bare = MARKER.sub(b"", value).strip(b" .,;:!?)]}")
+    if _PLACEHOLDER.fullmatch(bare) or _EXPRESSION.fullmatch(bare) or _ADDRESS.fullmatch(bare):
+        return False
+    if text[end : end + 1] == b"(" and _NAME.fullmatch(bare):
+        return False
+    if _DIGIT.search(bare) and _LETTER.search(bare):
+        return len(bare) >= 8
+    return len(bare) >= 20 and _MIXED.search(bare) is not None
+
+
+def is_cookie(text: bytes, start: int, end: int) -> bool:
+    """Say whether the value of a cookie header still sets something once markers are taken away."""
+    return b"=" in MARKER.sub(b"", text[start : min(end, start + _JUDGED_BYTES)])
+
+
+def _repeats_name(text: bytes, start: int, value: bytes) -> bool:
+    """`password=password` hands a variable on."""
+    return value.lower() in text[max(0, start - len(value) - 4) : start].lower()
+
+
+def _near(word: re.Pattern[bytes], text: bytes, start: int, end: int, *, before: int, after: int) -> bool:
+    return bool(word.search(text[max(0, start - before) : start]) or word.search(text[end : end + after]))

@@ -1,0 +1,212 @@
+"""Finds secrets in one text: RE2 looks for all rules in a single pass, and only what it reports is looked at again.
+
+Measured on 2,000 characters without a secret: one `re2.Set` of all rules 4.3 us, one alternation 4.9 us, one
+`re.sub` per rule above 1,000 us. RE2 takes time linear in the text whatever the text is, and releases the GIL.
+
+Everything works on UTF-8 bytes: RE2 does, and so no offset has to be translated for text that is not ASCII.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import re2  # type: ignore[import-untyped]  # google-re2 has no stubs
+
+from structllm.errors import ConfigError
+from structllm.processors.redaction_checks import MARKER
+
+OVERLAP_CHARS = 2048
+"""How far beyond a preview's end is scanned, to see the whole of a secret that begins in the preview."""
+
+_MEMORY_BYTES = 64 * 2**20  # bound of RE2's lazily built automaton; the default of 8 MiB is rebuilt often on mixed text
+_MARKER_START = "[REDACTED:"
+_MARKER_CHARS = len(_MARKER_START) + 49
+
+
+class Sample(NamedTuple):
+    """A secret and the text around it; `{}` stands for the secret."""
+
+    secret: str
+    around: str = "{}"
+
+    @property
+    def text(self) -> str:
+        """The whole example."""
+        return self.around.replace("{}", self.secret, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One kind of secret.
+
+    Attributes:
+        id: Stands in the marker, `[REDACTED:id]`: lower-case letters, digits and hyphens, at most 48.
+        pattern: RE2 syntax. The first capture group that takes part is the secret; without groups, the whole match.
+        matches: Examples whose secret must go, and nothing else.
+        misses: Texts that the rule must leave alone.
+        check: Looks at a candidate, `(utf8_text, start, end)` in bytes; None takes every match.
+        rescan: True where a candidate that was turned down may hide a real one that starts inside it. Only for checks
+            that turn down candidates of bounded length, or scanning would no longer be linear.
+    """
+
+    id: str
+    pattern: str
+    matches: tuple[Sample, ...]
+    misses: tuple[str, ...]
+    check: Callable[[bytes, int, int], bool] | None = None
+    rescan: bool = False
+
+
+class Redacted(NamedTuple):
+    """A text without its secrets, and the rule of each one that was replaced."""
+
+    text: str
+    rules: tuple[str, ...]
+
+
+class _Span(NamedTuple):
+    start: int
+    end: int
+    rank: int
+
+
+class Scanner:
+    """A compiled set of rules. Safe to share between threads.
+
+    Args:
+        rules: In order of rank: where spans overlap, the marker names the first rule.
+
+    Raises:
+        ConfigError: A rule's id is malformed or taken, its pattern is not RE2 syntax, or it fails its own examples.
+    """
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        options = re2.Options()
+        options.log_errors = False
+        options.max_mem = _MEMORY_BYTES
+        self._rules = tuple(rules)
+        self._patterns: list[Any] = []
+        self._set: Any = re2.Set.SearchSet(options)
+        problems = list(self._compile(options))
+        if problems:
+            raise ConfigError(problems)
+        self._set.Compile()
+        problems = list(self._try_examples())
+        if problems:
+            raise ConfigError(problems)
+
+    def _compile(self, options: Any) -> Iterator[str]:
+        ids = set[str]()
+        for rule in self._rules:
+            if not MARKER.fullmatch(f"{_MARKER_START}{rule.id}]".encode()) or rule.id in ids:
+                yield f"redaction rule {rule.id}: give it an id of its own, of lower-case letters, digits and hyphens"
+            ids.add(rule.id)
+            if not rule.matches or not rule.misses:
+                yield f"redaction rule {rule.id}: give it at least one example that matches and one that does not"
+            try:
+                self._patterns.append(re2.compile(rule.pattern, options))
+                self._set.Add(rule.pattern)
+            except re2.error as error:
+                reason = error.args[0] if error.args else "not RE2 syntax"
+                yield f"redaction rule {rule.id}: {_text(reason)}; RE2 has no look-around and no back-references"
+
+    def _try_examples(self) -> Iterator[str]:
+        """Also notices a set that was given too little memory: it would silently report nothing."""
+        for rank, rule in enumerate(self._rules):
+            try:
+                yield from self._try_examples_of(rank, rule)
+            except Exception as error:
+                yield f"redaction rule {rule.id}: its check raised {type(error).__name__} on its own examples"
+
+    def _try_examples_of(self, rank: int, rule: Rule) -> Iterator[str]:
+        for sample in rule.matches:
+            start = len(sample.around.partition("{}")[0].encode())
+            if _Span(start, start + len(sample.secret.encode()), rank) not in self._candidates(sample.text.encode()):
+                yield f"redaction rule {rule.id}: does not find the secret of its own example"
+        for text in rule.misses:
+            if any(span.rank == rank for span in self._candidates(text.encode())):
+                yield f"redaction rule {rule.id}: finds a secret in an example that has none"
+
+    def is_clean(self, text: str) -> bool:
+        """Say whether no rule's pattern occurs anywhere: one pass, no checks. False may still mean that nothing goes."""
+        return not self._rules or self._set.Match(_encode(text)) is None
+
+    def redact(self, text: str, limit_chars: int | None = None) -> Redacted:
+        """Replace every secret by the marker of its rule.
+
+        Args:
+            text: What to scan.
+            limit_chars: Where to cut the text, in code points of the original; a secret that begins before stays
+                covered, and a marker is never cut. None keeps the whole text.
+
+        Returns:
+            The same text object when nothing was found and nothing had to be cut.
+        """
+        window, cut = text, len(text)
+        if limit_chars is not None and len(text) > limit_chars:
+            window = text[: limit_chars + OVERLAP_CHARS]
+            cut = preview_end(window, limit_chars)
+        data = _encode(window)
+        spans = _merge(self._candidates(data))
+        if not spans:
+            return Redacted(text if cut == len(text) else text[:cut], ())
+        end = len(data) if cut == len(text) else len(_encode(text[:cut]))
+        pieces, rules, position = list[bytes](), list[str](), 0
+        for span in spans:
+            if span.start >= end:
+                break
+            rule = self._rules[span.rank].id
+            pieces += (data[position : span.start], f"{_MARKER_START}{rule}]".encode())
+            rules.append(rule)
+            position = span.end
+        pieces.append(data[position:end])
+        return Redacted(b"".join(pieces).decode("utf-8", "surrogatepass"), tuple(rules))
+
+    def _candidates(self, data: bytes) -> list[_Span]:
+        hits = self._set.Match(data) if self._rules else None  # None, not an empty list, where nothing matches
+        return [span for rank in hits or () for span in self._spans_of(rank, data)]
+
+    def _spans_of(self, rank: int, data: bytes) -> Iterator[_Span]:
+        rule, pattern = self._rules[rank], self._patterns[rank]
+        groups = range(1, pattern.groups + 1)
+        position = 0
+        while (match := pattern.search(data, position)) is not None:
+            group = next((group for group in groups if match.start(group) >= 0), 0)
+            start, end = match.span(group)
+            position = max(match.end(), position + 1)
+            if start == end or MARKER.fullmatch(data, start, end):
+                continue
+            if rule.check is None or rule.check(data, start, end):
+                yield _Span(start, end, rank)
+            elif rule.rescan:
+                position = max(start, match.start() + 1)
+
+
+def preview_end(text: str, limit_chars: int) -> int:
+    """Return where to cut the text: `limit_chars`, or behind the marker that the limit would cut in two."""
+    start = text.rfind(_MARKER_START, max(0, limit_chars - _MARKER_CHARS), limit_chars + len(_MARKER_START) - 1)
+    if start >= 0:
+        end = text.find("]", start, start + _MARKER_CHARS + 1) + 1
+        if end > limit_chars and MARKER.fullmatch(_encode(text[start:end])):
+            return end
+    return min(limit_chars, len(text))
+
+
+def _merge(spans: list[_Span]) -> list[_Span]:
+    """Join overlapping spans; the best rank names the whole."""
+    merged: list[_Span] = []
+    for span in sorted(spans):
+        if merged and span.start < merged[-1].end:
+            last = merged[-1]
+            merged[-1] = _Span(last.start, max(last.end, span.end), min(last.rank, span.rank))
+        else:
+            merged.append(span)
+    return merged
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(reason: Any) -> str:
+    return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)

@@ -1,0 +1,168 @@
+"""The composition root: settings in, logger out. The only module that knows everybody."""
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from structllm._emitter import Emitter, EventLogger, random_id, utc_now
+from structllm._fanout import Route
+from structllm._pending import Requests
+from structllm._types import LEVELS, Clock, Ids, Processor, Sink
+from structllm.errors import ConfigError
+from structllm.logger import ChatCompletionLogger, Core, DisabledLogger
+from structllm.metrics import SessionMetrics
+from structllm.pricing import GenaiPrices
+from structllm.processors.context import BindContext
+from structllm.processors.normalise import Normalise
+from structllm.processors.observe import Observe
+from structllm.processors.price import Price
+from structllm.processors.redact import Redact
+from structllm.processors.render import Render
+from structllm.processors.truncate import Truncate
+from structllm.settings import LLMSettings, load_settings
+from structllm.sinks.config import SinkConfig
+
+# Long enough for a message, short enough that an error that quotes the prompt does not defeat the preview.
+_ERROR_PREVIEW_CHARS = 1000
+
+
+def create_llm_logger(
+    log_level: str | None = None,
+    log_file: str | Path | None = None,
+    *,
+    settings: LLMSettings | None = None,
+    session_id: str | None = None,
+    sinks: Sequence[Sink | SinkConfig | Mapping[str, Any] | str] | None = None,
+    processors: Sequence[Processor] = (),
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+) -> ChatCompletionLogger:
+    """Build a logger. Every argument is optional and wins over the settings.
+
+    Args:
+        log_level: Least level that is written, e.g. `INFO`.
+        log_file: Write to this one rotating file (50 MB, 5 rotated files kept) instead of the configured sinks.
+        settings: Settings to use; default: `load_settings()`, which reads environment and file.
+        session_id: The session of the events; default: a random one.
+        sinks: Write to these instead of the configured sinks: sinks, sink configs, dicts or URL strings.
+        processors: Your own structlog processors; they run before values are normalised and redacted.
+        clock: Returns the current time (aware UTC), for tests and imports.
+        ids: Returns a fresh id for a kind (`req`, `dec`, `ses`, `wtr`).
+
+    Returns:
+        A logger whose methods never raise into the caller.
+
+    Raises:
+        ConfigError: The settings, a sink or an argument cannot work; all problems at once.
+    """
+    settings = _with_arguments(settings, log_level, log_file, sinks)
+    new_id = ids or random_id
+    now = clock or utc_now
+    core = Core(
+        settings=settings,
+        metrics=SessionMetrics(now),
+        requests=Requests(),
+        ids=new_id,
+        monotonic=time.monotonic if clock is None else lambda: now().timestamp(),
+        numbers=itertools.count(1),
+    )
+    enabled = settings.enable_completion_logging
+    session = session_id or new_id("ses")
+    emitter = Emitter(
+        render=Render(append_newline=True),
+        routes=build_routes(settings) if enabled else (),
+        session_id=session,
+        least_level=settings.completion_log_level,
+        service=settings.service,
+        clock=now,
+        ids=new_id,
+        after_fork=(core.requests.reset_after_fork, core.metrics.reset_after_fork),
+    )
+    chain = build_chain(settings, core.metrics, session, processors) if enabled else []
+    log = EventLogger(emitter, chain, {})
+    return ChatCompletionLogger(log, core) if enabled else DisabledLogger(log, core)
+
+
+def build_chain(
+    settings: LLMSettings, metrics: SessionMetrics, session_id: str, own: Sequence[Processor] = ()
+) -> list[Processor]:
+    """Return the processors up to rendering, in order."""
+    preview_chars = {
+        "prompt_preview": settings.log_prompt_preview_length,
+        "response_preview": settings.log_response_preview_length,
+        "error_message": _ERROR_PREVIEW_CHARS,
+    }
+    redaction = settings.redaction
+    return [
+        BindContext(
+            default_session_id=session_id,
+            include_market=settings.log_market_context,
+            structlog_contextvars=settings.bind_structlog_contextvars,
+        ),
+        *own,
+        Normalise(),
+        Price(GenaiPrices(), track_usage=settings.enable_token_usage_tracking),
+        *(
+            [
+                Redact(
+                    packs=redaction.packs,
+                    deny_keys=redaction.deny_keys,
+                    allow_keys=redaction.allow_keys,
+                    preview_chars=preview_chars,
+                )
+            ]
+            if redaction.enabled
+            else []
+        ),
+        Truncate(preview_chars),
+        Observe(metrics),
+    ]
+
+
+def build_routes(settings: LLMSettings) -> list[Route]:
+    """Open the sinks of the settings; where some cannot be opened, close the others and raise all problems."""
+    routes: list[Route] = []
+    problems: list[str] = []
+    for item in settings.effective_sinks():
+        try:
+            routes.append(_route(item, {route.name for route in routes}))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        for route in routes:
+            route.close()
+        raise ConfigError(problems)
+    return routes
+
+
+def _route(item: Sink | SinkConfig, taken: set[str]) -> Route:
+    if isinstance(item, SinkConfig):
+        name = item.name or str(getattr(item, "type", "sink"))
+        return Route(_free(name, taken), item.build(), level=LEVELS[item.level], events=item.events)
+    return Route(_free(type(item).__name__, taken), item)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return the name, numbered where another sink has it already."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return name if name not in taken else next(candidate for candidate in numbered if candidate not in taken)
+
+
+def _with_arguments(
+    settings: LLMSettings | None,
+    log_level: str | None,
+    log_file: str | Path | None,
+    sinks: Sequence[Sink | SinkConfig | Mapping[str, Any] | str] | None,
+) -> LLMSettings:
+    if log_file is not None and sinks is not None:
+        raise ConfigError("log_file= and sinks= both say where to write; give one of them")
+    overrides: dict[str, Any] = {}
+    if log_level is not None:
+        overrides["completion_log_level"] = log_level
+    if log_file is not None:
+        overrides["sinks"] = [{"type": "file", "path": log_file}]
+    if sinks is not None:
+        overrides["sinks"] = list(sinks)
+    return load_settings(**overrides) if settings is None else settings.replace(**overrides)

@@ -1,0 +1,305 @@
+"""Events and numbers as people read them in a terminal.
+
+Used on both sides: the stdout sink lays out events as they are written, the commands lay out what they read. Every text
+that comes out of an event passes `escape`, so that no prompt or answer can move the cursor, change colours, fake a line
+or reverse the reading direction. Imports nothing but the standard library.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+from unicodedata import category, east_asian_width
+
+from structllm.figures import (
+    format_count,
+    format_duration,
+    format_time,
+    format_tokens,
+    format_usd,
+    mapping,
+    number,
+    short_id,
+)
+
+# C0, DEL and C1; bidi marks, embeddings, overrides and isolates; line and paragraph separators; lone surrogates.
+_DANGEROUS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_WHITESPACE = re.compile(r"[ \t\r\n]+")
+
+NARROW_COLUMNS = 100
+"""Below this width a line leaves out the date and the session, so that some of the text still fits."""
+
+_STYLES = {
+    "dim": "\x1b[2m",
+    "bold": "\x1b[1m",
+    "red": "\x1b[31m",
+    "green": "\x1b[32m",
+    "yellow": "\x1b[33m",
+    "blue": "\x1b[34m",
+    "magenta": "\x1b[35m",
+    "cyan": "\x1b[36m",
+}
+_RESET = "\x1b[0m"
+
+
+class Fact(NamedTuple):
+    """A piece of a line.
+
+    Attributes:
+        text: What it says, not yet escaped.
+        style: `dim`, `bold`, a colour, or nothing.
+        columns: Terminal columns it takes at least; below 0 its text stands to the right. 0 leaves an empty one out.
+        minor: Left out of narrow lines.
+    """
+
+    text: str
+    style: str = ""
+    columns: int = 0
+    minor: bool = False
+
+
+class Layout(NamedTuple):
+    """How events of one type are shown: name, its style, the facts, and the field of which the beginning follows."""
+
+    name: str
+    style: str
+    facts: Callable[[Mapping[str, Any]], Iterator[Fact]]
+    text_field: str
+
+
+def escape(text: str) -> str:
+    r"""Return the text with every character that could act on a terminal made visible as `\xNN` or `\uNNNN`.
+
+    Covers C0 (tab and newline too), DEL, C1, bidi controls, U+2028, U+2029 and lone surrogates.
+    """
+    return text if text.isascii() and text.isprintable() else _DANGEROUS.sub(_visible, text)
+
+
+def escape_json(text: str) -> str:
+    r"""Return one line of JSON with the same characters as `\uNNNN`: equal JSON, harmless on a terminal."""
+    return text if text.isascii() and text.isprintable() else _DANGEROUS.sub(_json_escape, text)
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def style(text: str, name: str, color: bool) -> str:
+    """Return the text in a style (`dim`, `bold` or a colour), or as it is where colours are not wanted."""
+    return f"{_STYLES[name]}{text}{_RESET}" if color and name and text else text
+
+
+def cells(text: str) -> int:
+    """Return how many terminal columns a text takes."""
+    return len(text) if text.isascii() else sum(map(_cell, text))
+
+
+def _cell(char: str) -> int:
+    if char.isascii():
+        return 1
+    if category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if east_asian_width(char) in ("W", "F") else 1
+
+
+def shorten(text: str, columns: int) -> str:
+    """Return the text, cut to a number of columns with `…` at the end where it is longer."""
+    if cells(text) <= columns:
+        return text
+    room = columns - 1
+    if text.isascii():
+        return text[:room] + "…" if columns > 0 else ""
+    kept = 0
+    for index, char in enumerate(text):
+        room -= _cell(char)
+        if room < 0:
+            break
+        kept = index + 1
+    return text[:kept] + "…" if columns > 0 else ""
+
+
+def one_line(text: str) -> str:
+    """Return the text escaped and on one line, its runs of whitespace made one space."""
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip(" ")
+    return escape(_WHITESPACE.sub(" ", text).strip(" "))
+
+
+def format_event(event: Mapping[str, Any], *, color: bool, width: int | None = None) -> str:
+    """Return an event as one line for people.
+
+    Args:
+        event: Any event; missing and ill-typed fields are left out.
+        color: Whether to use ANSI colours.
+        width: Columns of the terminal, to which the line is cut; None cuts nothing.
+
+    Returns:
+        The line without a newline: time (UTC), type, session and request ids, the facts that matter for its type, text.
+    """
+    narrow = width is not None and width < NARROW_COLUMNS
+    kind = event.get("event_type")
+    layout = (_LAYOUTS.get(kind) if isinstance(kind, str) else None) or Layout(_text(kind), "", _other, "")
+    facts = [*_head(event, layout, narrow), *_with_level(event, layout.facts(event))]
+    facts = [fact for fact in facts if not (narrow and fact.minor)]
+    return _lay_out([*facts, Fact(_preview(event, layout.text_field, width))], color, width)
+
+
+def _lay_out(facts: Sequence[Fact], color: bool, width: int | None) -> str:
+    pieces: list[str] = []
+    used = 0
+    for fact in facts:
+        text = one_line(fact.text)
+        if not text and not fact.columns:
+            continue
+        gap = "  " if pieces else ""
+        used += len(gap)
+        if width is not None:
+            if used >= width:
+                break
+            text = shorten(text, width - used)
+        taken = cells(text)
+        padding = " " * (abs(fact.columns) - taken)
+        used += taken + len(padding)
+        text = style(text, fact.style, color)
+        pieces.append(gap + (padding + text if fact.columns < 0 else text + padding))
+    return "".join(pieces).rstrip(" ")
+
+
+def _head(event: Mapping[str, Any], layout: Layout, narrow: bool) -> Iterator[Fact]:
+    failed = event.get("success") is False or event.get("level") in ("ERROR", "CRITICAL")
+    yield Fact(format_time(event.get("timestamp"), with_date=not narrow), "dim", 9 if narrow else 15)
+    yield Fact(layout.name, "red" if failed else layout.style, 8)
+    if not narrow:
+        yield Fact(short_id(event.get("session_id")), "dim", 8)
+    yield Fact(short_id(event.get("request_id") or event.get("decision_id") or event.get("run_id")), "", 8)
+
+
+def _with_level(event: Mapping[str, Any], facts: Iterator[Fact]) -> Iterator[Fact]:
+    """Add the level, unless it is INFO, behind the aligned columns, which so stay aligned."""
+    level = event.get("level")
+    waiting = isinstance(level, str) and level != "INFO"
+    for fact in facts:
+        if waiting and not fact.columns:
+            yield Fact(_text(level), _LEVEL_STYLES.get(_text(level), "dim"))
+            waiting = False
+        yield fact
+    if waiting:
+        yield Fact(_text(level), _LEVEL_STYLES.get(_text(level), "dim"))
+
+
+def _request(event: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact(_text(event.get("model")), "bold", 12)
+    length = number(event.get("prompt_length"))
+    if length is not None:
+        yield Fact(f"{length:,.0f} chars", "", -12, minor=True)
+    attempt = number(event.get("attempt"))
+    if attempt is not None and attempt > 1:
+        yield Fact(f"attempt {attempt:.0f}", "yellow")
+    yield Fact(_text(mapping(event.get("market_context")).get("symbol")), "magenta")
+
+
+def _response(event: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact(_text(event.get("model") or event.get("response_model")), "bold", 12)
+    yield Fact(format_duration(event.get("response_time_ms")), "", -8)
+    outcome = _text(event.get("outcome"))
+    if event.get("success") is False:
+        yield Fact(_text(event.get("error_type")) or outcome or "failed", "red")
+        if outcome not in ("", "error"):
+            yield Fact(outcome, "red")
+    yield Fact(format_tokens(event.get("token_usage")))
+    cost = number(event.get("cost_estimate_usd"))
+    if cost is not None or event.get("success") is not False:
+        yield Fact(format_usd(cost), "yellow")
+
+
+def _decision(event: Mapping[str, Any]) -> Iterator[Fact]:
+    action = _text(event.get("action"))
+    yield Fact(action, _ACTION_STYLES.get(action.upper(), "bold"), 5)
+    size = number(event.get("size_pct"))
+    yield Fact("" if size is None else f"{size:g}%", "", -4)
+    price = number(event.get("current_price"))
+    symbol = _text(event.get("symbol"))
+    yield Fact(symbol if price is None else f"{symbol} @ {price:,}".strip(), "bold")
+    validation = _text(event.get("validation_result"))
+    yield Fact(validation, "green" if validation == "PASSED" else "yellow")
+    yield Fact(shorten(one_line(_text(event.get("risk_assessment"))), 24), minor=True)
+
+
+def _metrics(event: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact(f"{format_count(event.get('total_completions'))} calls", "bold", 12)
+    yield Fact(f"avg {format_duration(event.get('avg_response_time_ms'))}")
+    if number(event.get("p95_response_time_ms")) is not None:
+        yield Fact(f"p95 {format_duration(event.get('p95_response_time_ms'))}")
+    rate = number(event.get("success_rate"))
+    if rate is not None:
+        yield Fact(f"{rate:.0%} ok", "green" if rate == 1 else "yellow")
+    yield Fact(f"{format_count(event.get('total_tokens'))} tok")
+    cost, unpriced = number(event.get("total_cost_estimate_usd")), number(event.get("unpriced_calls")) or 0
+    yield Fact(f"at least {format_usd(cost)}" if unpriced and cost is not None else format_usd(cost), "yellow")
+    if number(event.get("tokens_per_second")) is not None:
+        yield Fact(f"{event['tokens_per_second']:,.0f} tok/s")
+    dropped = mapping(event.get("dropped"))
+    if dropped:
+        yield Fact(f"dropped {_pairs(dropped)}", "red")
+
+
+def _run(event: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact(_text(event.get("kind")), "", 12)
+    yield Fact(format_duration(event.get("duration_ms")), "", -8)
+    yield Fact(_text(event.get("name")), "bold")
+    if event.get("success") is False:
+        yield Fact(_text(event.get("error_type")) or "failed", "red")
+
+
+def _outcome(event: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact(_text(event.get("kind")), "bold", 12)
+    value = event.get("value")
+    yield Fact(_pairs(mapping(value)) or _text(value))
+
+
+def _other(event: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact(_pairs({name: value for name, value in event.items() if name not in _ENVELOPE}))
+
+
+_LAYOUTS: Mapping[object, Layout] = {
+    "completion_request": Layout("request", "cyan", _request, "prompt_preview"),
+    "completion_response": Layout("response", "green", _response, "response_preview"),
+    "trading_decision": Layout("decision", "magenta", _decision, "rationale"),
+    "performance_metrics": Layout("metrics", "blue", _metrics, ""),
+    "decision_outcome": Layout("outcome", "magenta", _outcome, ""),
+    "run": Layout("run", "dim", _run, ""),
+}
+_LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
+_ACTION_STYLES = {"LONG": "green", "BUY": "green", "SHORT": "red", "SELL": "red"}
+_ENVELOPE = frozenset(
+    ["event_type", "timestamp", "session_id", "level", "schema_version", "writer", "seq", "request_id", "decision_id"]
+)
+
+
+def _preview(event: Mapping[str, Any], field: str, width: int | None) -> str:
+    text = event.get("error_message") or event.get(field)
+    if not isinstance(text, str):
+        return ""
+    # No more is looked at than could be shown, even where most of it is whitespace.
+    return text if width is None else text[: 8 * max(width, 1)]
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, Mapping):
+        return "{…}" if value else "{}"
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[object]", value)
+        return ", ".join(_text(item) for item in items[:8] if not isinstance(item, list | tuple))
+    return str(value) if isinstance(value, bool | int | float) else type(value).__name__
+
+
+def _pairs(values: Mapping[Any, Any]) -> str:
+    """Return `name=value` for the first dozen entries."""
+    shown = [f"{_text(name)}={_text(value)}" for name, value in list(values.items())[:12]]
+    return " ".join([*shown, "…"] if len(values) > len(shown) else shown)

@@ -1,0 +1,541 @@
+"""The logger that agent code holds: it turns calls into events and never disturbs its caller."""
+
+import time
+from asyncio import CancelledError
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from structllm._emitter import EventLogger, rfc3339
+from structllm._pending import EndedRequest, PendingRequest, Requests
+from structllm._types import Ids
+from structllm.messages import ResponseView, prompt_view, response_view
+from structllm.metrics import SessionMetrics
+from structllm.processors.context import current_context, merged_market
+from structllm.settings import LLMSettings
+
+T = TypeVar("T")
+
+SCAN_CHARS = 65_536
+"""Characters of a text that enter the chain when only a preview of it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What a logger and its bound children share."""
+
+    settings: LLMSettings
+    metrics: SessionMetrics
+    requests: Requests
+    ids: Ids
+    monotonic: Callable[[], float]
+    numbers: Iterator[int]
+
+
+class ChatCompletionLogger:
+    """Logs completions, decisions and metrics as structured events.
+
+    Built by `create_llm_logger`. All methods may be called from any thread or task. None of them raises an Exception
+    because of what it is given, blocks longer than one write to each direct sink, or changes an object of the caller.
+    Keyword fields that a method does not name land in the event under their own names.
+    """
+
+    def __init__(self, log: EventLogger, core: Core) -> None:
+        self._log = log
+        self._core = core
+
+    @property
+    def session_id(self) -> str:
+        """The session of events that are logged where none is bound."""
+        return self._log.emitter.session_id
+
+    @property
+    def settings(self) -> LLMSettings:
+        """The settings that this logger was built from."""
+        return self._core.settings
+
+    @property
+    def enabled(self) -> bool:
+        """False where `enable_completion_logging` is off and nothing is logged."""
+        return True
+
+    def bind(self, **context: Any) -> Self:
+        """Return a logger that adds these fields to its events. Cheap; this logger stays as it is."""
+        return type(self)(self._log.bind(**context), self._core)
+
+    def log_completion_request(
+        self,
+        prompt: object,
+        model: str,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        market_context: Mapping[str, Any] | None = None,
+        *,
+        provider: str | None = None,
+        request_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        **fields: Any,
+    ) -> str:
+        """Log that a model is about to be asked.
+
+        Args:
+            prompt: The prompt as text, or the messages in any client's shape. Only a preview is written.
+            model: The model as asked for, e.g. `o3-mini`.
+            temperature: Sampling temperature.
+            max_tokens: Upper bound on output tokens.
+            market_context: State of the market; added to what `bind_market` bound, and winning over it.
+            provider: `openai`, `anthropic`, …; helps to find the price.
+            request_id: The id to use; default: a fresh one.
+            timestamp: The event's own time (aware datetime or RFC 3339 text) when importing; default: now.
+            **fields: Further fields of the event.
+
+        Returns:
+            The request id, to be given to `log_completion_response`.
+        """
+        request_id = request_id if request_id is not None else self._core.ids("req")
+        try:
+            self._log_request(
+                request_id, prompt, model, temperature, max_tokens, market_context, provider, timestamp, fields
+            )
+        except Exception as error:
+            self._log.emitter.count_error("log_completion_request", error)
+        return request_id
+
+    def _log_request(
+        self,
+        request_id: str,
+        prompt: object,
+        model: str,
+        temperature: float | None,
+        max_tokens: int | None,
+        market_context: Mapping[str, Any] | None,
+        provider: str | None,
+        timestamp: datetime | str | None,
+        fields: dict[str, Any],
+    ) -> None:
+        view = prompt_view(prompt, SCAN_CHARS)
+        event: dict[str, Any] = {
+            "request_id": request_id,
+            "completion_number": next(self._core.numbers),
+            "model": model,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "prompt_length": view.length,
+            "prompt_preview": view.text,
+        }
+        if market_context is not None:
+            event["market_context"] = market_context
+        if provider is not None:
+            event["provider"] = provider
+        if view.message_count is not None:
+            event["message_count"] = view.message_count
+        event.update(fields)
+        own_time = _own_time(timestamp)
+        held = self._emit_request(event, own_time)
+        market = merged_market(current_context().get("market_context"), market_context)
+        symbol, price = _symbol_and_price(market)
+        self._core.requests.begin(
+            request_id, PendingRequest(model, provider, self._core.monotonic(), own_time, symbol, price, held)
+        )
+
+    def _emit_request(self, event: dict[str, Any], own_time: str | None) -> Mapping[str, Any] | None:
+        """Emit a request; return it where a sink that passed it over wants it should the request fail."""
+        emitter = self._log.emitter
+        if not emitter.late_routes("completion_request", "INFO", "ERROR"):
+            self._log.emit("completion_request", "INFO", event, own_time)
+            return None
+        return self._log.emit("completion_request", "INFO", event, own_time, keep=True)
+
+    def log_completion_response(
+        self,
+        request_id: str,
+        response: object = None,
+        response_time: float | None = None,
+        token_usage: Mapping[str, Any] | None = None,
+        success: bool = True,
+        error: BaseException | str | None = None,
+        *,
+        timestamp: datetime | str | None = None,
+        **fields: Any,
+    ) -> None:
+        """Log how a request ended. A request has one ending: a second one is refused and counted.
+
+        Args:
+            request_id: What `log_completion_request` returned.
+            response: The answer: text, a dict, a LangChain message or result, or an OpenAI or Anthropic response.
+                Its text, token usage, model and ids are read from it.
+            response_time: Seconds from request to end; measured when absent.
+            token_usage: Token counts, e.g. `{"prompt_tokens": 150, "completion_tokens": 75}`; wins over what the
+                response says.
+            success: Whether an answer came back. An `error` makes it False.
+            error: The exception or its text.
+            timestamp: The event's own time when importing; default: now.
+            **fields: Further fields; `outcome`, `service_tier` and `provider` have a meaning of their own.
+        """
+        try:
+            self._log_response(request_id, response, response_time, token_usage, success, error, timestamp, fields)
+        except Exception as failure:
+            self._log.emitter.count_error("log_completion_response", failure)
+
+    def _log_response(
+        self,
+        request_id: str,
+        response: object,
+        response_time: float | None,
+        token_usage: Mapping[str, Any] | None,
+        success: bool,
+        error: BaseException | str | None,
+        timestamp: datetime | str | None,
+        fields: dict[str, Any],
+    ) -> None:
+        first, request = self._core.requests.end(request_id)
+        if not first:
+            self._log.emitter.diagnostics.notice("repeated", "a request was ended twice; the second ending is counted")
+            return
+        success = bool(success) and error is None
+        own_time = _own_time(timestamp)
+        view = response_view(response, SCAN_CHARS)
+        event: dict[str, Any] = {
+            "request_id": request_id,
+            "success": success,
+            "response_time_ms": self._response_time_ms(response_time, request, own_time),
+            "token_usage": None,
+            "cost_estimate_usd": None,
+            "response_preview": view.text,
+            "outcome": "ok" if success else "error",
+        }
+        event.update(_from_request(request))
+        event.update(_from_view(view))
+        if token_usage is not None:
+            event["token_usage"], event["usage_source"] = token_usage, "caller"
+            event.pop("raw_usage", None)
+        if error is not None:
+            event.update(_describe(error))
+        event.update(fields)
+        level = "INFO" if success else "ERROR"
+        if level == "ERROR" and request is not None and request.held is not None:
+            emitter = self._log.emitter
+            emitter.write_late(request.held, emitter.late_routes("completion_request", "INFO", "ERROR"))
+        written = self._log.emit("completion_response", level, event, own_time)
+        if written is not None:
+            self._core.requests.priced(request_id, written.get("cost_estimate_usd"))
+        if self.settings.enable_performance_tracking and self._core.metrics.due(self.settings.performance_log_interval):
+            self.log_performance_metrics()
+
+    def _response_time_ms(
+        self, response_time: float | None, request: PendingRequest | None, own_time: str | None
+    ) -> float | None:
+        if response_time is None:
+            if request is None:
+                return None
+            if request.timestamp is not None and own_time is not None:
+                elapsed = datetime.fromisoformat(own_time) - datetime.fromisoformat(request.timestamp)
+                response_time = elapsed.total_seconds()
+            else:
+                response_time = self._core.monotonic() - request.started_s
+        milliseconds = round(response_time * 1000, 3)
+        return int(milliseconds) if milliseconds.is_integer() else milliseconds
+
+    def log_trading_decision(
+        self,
+        request_id: str | None = None,
+        action: str = "HOLD",
+        size_pct: float | None = None,
+        rationale: str | None = None,
+        symbol: str | None = None,
+        current_price: float | None = None,
+        validation_result: str | None = None,
+        risk_assessment: str | None = None,
+        indicators: Mapping[str, Any] | None = None,
+        *,
+        caused_by: Iterable[str] | None = None,
+        decision_id: str | None = None,
+        timestamp: datetime | str | None = None,
+        **fields: Any,
+    ) -> str:
+        """Log what the agent decided, tied to the completions that led to it.
+
+        Args:
+            request_id: The completion that led to it.
+            action: LONG, SHORT, HOLD, CLOSE, or the agent's own word.
+            size_pct: Position size in percent of equity.
+            rationale: Why.
+            symbol: What was decided about; default: the symbol of the request's market context.
+            current_price: Price at that time; default: that of the request's market context.
+            validation_result: `PASSED`, or why not.
+            risk_assessment: Verdict of the risk check.
+            indicators: What the agent looked at.
+            caused_by: All requests that led to it, when more than one; `request_id` is always among them.
+            decision_id: The id to use; default: a fresh one.
+            timestamp: The event's own time when importing; default: now.
+            **fields: Further fields of the event.
+
+        Returns:
+            The decision id, to be given to `log_decision_outcome`.
+        """
+        decision_id = decision_id if decision_id is not None else self._core.ids("dec")
+        try:
+            known = self._core.requests.peek(request_id)
+            if known is not None:
+                symbol = symbol if symbol is not None else known.symbol
+                current_price = current_price if current_price is not None else known.current_price
+            causes = list(dict.fromkeys([*([request_id] if request_id is not None else []), *(caused_by or ())]))
+            event: dict[str, Any] = {
+                "request_id": request_id,
+                "action": action,
+                "size_pct": size_pct,
+                "rationale": rationale,
+                "symbol": symbol,
+                "current_price": current_price,
+                "validation_result": validation_result,
+                "risk_assessment": risk_assessment,
+                "indicators": indicators,
+                "decision_id": decision_id,
+                "caused_by": causes,
+                **self._cost_of(causes),
+                **fields,
+            }
+            self._log.emit("trading_decision", "INFO", event, _own_time(timestamp))
+        except Exception as error:
+            self._log.emitter.count_error("log_trading_decision", error)
+        return decision_id
+
+    def _cost_of(self, request_ids: list[str]) -> dict[str, Any]:
+        """Sum the causing calls: null as soon as one is not known, never a guess."""
+        if not request_ids or not self.settings.enable_token_usage_tracking:
+            return {}
+        calls = [self._core.requests.peek(request_id) for request_id in request_ids]
+        costs = [call.cost_usd for call in calls if isinstance(call, EndedRequest) and call.cost_usd is not None]
+        unpriced = len(calls) - len(costs)
+        total = float(sum((Decimal(str(cost)) for cost in costs), Decimal()))
+        return {"cost_usd": None if unpriced else total, "unpriced_calls": unpriced}
+
+    def log_decision_outcome(
+        self,
+        decision_id: str,
+        kind: str,
+        value: Any = None,
+        idempotency_key: str | None = None,
+        *,
+        timestamp: datetime | str | None = None,
+        **fields: Any,
+    ) -> None:
+        """Log what became of a decision.
+
+        Args:
+            decision_id: What `log_trading_decision` returned.
+            kind: `fill`, `pnl`, `rejected`, …
+            value: What happened, in any shape.
+            idempotency_key: Readers count outcomes with the same key once.
+            timestamp: The event's own time when importing; default: now.
+            **fields: Further fields of the event.
+        """
+        event = {"decision_id": decision_id, "kind": kind, "value": value, "idempotency_key": idempotency_key, **fields}
+        self._log.emit("decision_outcome", "INFO", event, _own_time(timestamp))
+
+    def log_run(
+        self,
+        *,
+        kind: str,
+        name: str | None,
+        run_id: str,
+        parent_run_id: str | None = None,
+        duration_ms: float | None = None,
+        success: bool = True,
+        error_type: str | None = None,
+        tags: Iterable[str] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Log a step of a framework (chain, tool, retriever, agent) at DEBUG.
+
+        Args:
+            kind: `chain`, `tool`, `retriever` or `agent`.
+            name: The step's name.
+            run_id: The step's id.
+            parent_run_id: The id of the step that called it.
+            duration_ms: Milliseconds from start to end.
+            success: Whether it ended without error.
+            error_type: Class of the error.
+            tags: The framework's tags.
+            **fields: Further fields of the event.
+        """
+        event: dict[str, Any] = {
+            "kind": kind,
+            "name": name,
+            "run_id": run_id,
+            "parent_run_id": parent_run_id,
+            "duration_ms": duration_ms,
+            "success": success,
+        }
+        if error_type is not None:
+            event["error_type"] = error_type
+        if tags:
+            event["tags"] = list(tags)
+        self._log.emit("run", "DEBUG", {**event, **fields}, None)
+
+    def log_performance_metrics(self) -> dict[str, Any]:
+        """Log the metrics so far and return them; see `get_metrics`."""
+        metrics = self.get_metrics()
+        self._log.emit("performance_metrics", "INFO", metrics, None)
+        return metrics
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Return the cumulative metrics of this logger: the fields of `performance_metrics`, without logging them."""
+        return self._core.metrics.snapshot(self._log.emitter.dropped())
+
+    def stats(self) -> dict[str, Any]:
+        """Return the account of the logger: writer, pending requests, and per sink
+        `accepted = delivered + dropped{reason} + pending` (records)."""
+        return {**self._log.emitter.stats(), "requests": self._core.requests.stats()}
+
+    def completion(self, *, prompt: object, model: str, **request: Any) -> "Completion":
+        """Return a context manager (`with` or `async with`) that logs the request and exactly one ending.
+
+        Give the answer to `call.response(...)`. Leaving the block with an exception ends the request as `error`, or
+        `cancelled`; leaving it without an answer ends it as `abandoned`. The arguments are those of
+        `log_completion_request`. The exception goes on to the caller.
+        """
+        return Completion(self, prompt, model, request)
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Return True only if every accepted record reached its destination within `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        done = [route.flush(max(0.0, deadline - time.monotonic())) for route in self._log.emitter.fan_out.routes]
+        return all(done)
+
+    def close(self) -> None:
+        """Flush and close the sinks. What is logged afterwards is dropped and counted as `closed`."""
+        for route in self._log.emitter.fan_out.routes:
+            route.close()
+
+
+class DisabledLogger(ChatCompletionLogger):
+    """The logger of `enable_completion_logging=false`: the same methods, which do nothing but hand out ids."""
+
+    @property
+    def enabled(self) -> bool:
+        """Always False."""
+        return False
+
+    def log_completion_request(self, *args: Any, **kwargs: Any) -> str:
+        """Return the caller's `request_id` or a fresh one; log nothing."""
+        return kwargs.get("request_id") or self._core.ids("req")
+
+    def log_completion_response(self, *args: Any, **kwargs: Any) -> None:
+        """Log nothing."""
+
+    def log_trading_decision(self, *args: Any, **kwargs: Any) -> str:
+        """Return the caller's `decision_id` or a fresh one; log nothing."""
+        return kwargs.get("decision_id") or self._core.ids("dec")
+
+    def log_decision_outcome(self, *args: Any, **kwargs: Any) -> None:
+        """Log nothing."""
+
+    def log_run(self, *args: Any, **kwargs: Any) -> None:
+        """Log nothing."""
+
+    def log_performance_metrics(self) -> dict[str, Any]:
+        """Return metrics of nothing; log nothing."""
+        return self.get_metrics()
+
+
+class Completion:
+    """One request with exactly one ending; made by `ChatCompletionLogger.completion`."""
+
+    def __init__(self, logger: ChatCompletionLogger, prompt: object, model: str, request: dict[str, Any]) -> None:
+        self._logger = logger
+        self._prompt = prompt
+        self._model = model
+        self._request = request
+        self._ended = False
+        self.request_id = ""
+
+    def response(self, response: T, **kwargs: Any) -> T:
+        """Log the answer as the end of this request and return it unchanged.
+
+        The keyword arguments are those of `log_completion_response`. A second call is ignored.
+        """
+        self._end(response=response, **kwargs)
+        return response
+
+    def error(self, error: BaseException | str, **kwargs: Any) -> None:
+        """Log an error as the end of this request. A second ending is ignored."""
+        self._end(error=error, **kwargs)
+
+    def __enter__(self) -> Self:
+        self.request_id = self._logger.log_completion_request(self._prompt, self._model, **self._request)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._end(success=False, outcome="abandoned")
+        elif isinstance(error, CancelledError | GeneratorExit | KeyboardInterrupt):
+            self._end(error=error, outcome="cancelled")
+        else:
+            self._end(error=error)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def _end(self, **kwargs: Any) -> None:
+        if not self._ended:
+            self._ended = True
+            self._logger.log_completion_response(self.request_id, **kwargs)
+
+
+def _own_time(timestamp: datetime | str | None) -> str | None:
+    """Return an imported event's time as we write it; None (now) where it says no time zone or is no time."""
+    if timestamp is None:
+        return None
+    try:
+        moment = timestamp if isinstance(timestamp, datetime) else datetime.fromisoformat(timestamp)
+        return rfc3339(moment) if moment.tzinfo is not None else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _symbol_and_price(market: object) -> tuple[Any, Any]:
+    if not isinstance(market, Mapping):
+        return None, None
+    return market.get("symbol"), market.get("current_price", market.get("price"))
+
+
+def _from_request(request: PendingRequest | None) -> dict[str, Any]:
+    if request is None:
+        return {}
+    return {"model": request.model} | ({"provider": request.provider} if request.provider is not None else {})
+
+
+def _from_view(view: ResponseView) -> dict[str, Any]:
+    """Return what the response says of itself, without what it does not say."""
+    found = {
+        "response_length": view.length,
+        "finish_reason": view.finish_reason,
+        "response_model": view.model,
+        "response_id": view.response_id,
+        "provider": view.provider,
+        "service_tier": view.service_tier,
+        "usage_source": view.usage_source,
+        "raw_usage": view.usage,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _describe(error: BaseException | str) -> dict[str, str]:
+    """Return class and text of an error; a text that cannot be had is left out, not raised."""
+    if not isinstance(error, BaseException):
+        return {"error_message": error if isinstance(error, str) else f"<{type(error).__name__}>"}
+    try:
+        return {"error_type": type(error).__name__, "error_message": str(error)}
+    except Exception:
+        return {"error_type": type(error).__name__}

@@ -1,0 +1,33 @@
+"""What every test starts from: no settings from outside, no context left over from another test."""
+
+import os
+from collections.abc import Iterator
+from contextvars import Context, copy_context
+
+import pytest
+from hypothesis import settings
+
+# Other work on the machine must not fail a property: its time is bounded by the test's timeout, not by Hypothesis.
+if "CI" not in os.environ:
+    settings.register_profile("structllm", deadline=None)
+    settings.load_profile("structllm")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the caller's own `LLM`, `LLM__…` and `STRUCTLLM_…` variables, whatever their case."""
+    for name in list(os.environ):
+        if name.upper() == "LLM" or name.upper().startswith(("LLM__", "STRUCTLLM_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_context_left_over() -> Iterator[None]:
+    """Give the context variables of structllm and structlog their defaults back after a test that bound some."""
+    yield
+    for variable in copy_context():
+        if variable.name.startswith(("structllm", "structlog")):
+            try:
+                variable.set(Context().run(variable.get))
+            except LookupError:  # it has no default, so it was never meant to be read unset
+                continue

@@ -1,0 +1,247 @@
+"""The emitter: runs the chain, numbers events, and lets nothing of ours reach the host program."""
+
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import orjson
+import pytest
+import structlog
+
+from structllm._emitter import RESERVED, Diagnostics, Emitter, EventLogger, random_id, rfc3339, utc_now
+from structllm._fanout import Route
+from structllm._types import Event, Processor
+from structllm.errors import SinkUnavailable
+from structllm.processors.render import Render
+from structllm.sinks.memory import MemorySink
+
+NOW = datetime(2024, 1, 15, 10, 30, 45, 123456, tzinfo=UTC)
+
+
+def build(
+    *processors: Processor, sink: Any = None, render: Processor | None = None, level: str = "INFO", **options: Any
+) -> tuple[EventLogger, MemorySink]:
+    """Return a logger over one memory sink, and the sink."""
+    memory = sink if sink is not None else MemorySink()
+    emitter = Emitter(
+        render=render or Render(append_newline=True),
+        routes=[Route("memory", memory)],
+        session_id="abc12345",
+        least_level=level,
+        service=options.get("service"),
+        clock=lambda: NOW,
+        ids=lambda kind: f"{kind}_1",
+    )
+    return EventLogger(emitter, list(processors), {}), memory
+
+
+def fail(error: BaseException) -> Callable[[Any, str, Event], Event]:
+    """Return a processor that raises."""
+
+    def broken(logger: Any, method_name: str, event: Event) -> Event:
+        raise error
+
+    return broken
+
+
+class TestEnvelope:
+    def test_comes_first_and_in_order(self) -> None:
+        """Every line begins with the envelope, event_type first."""
+        log, sink = build(service="bot")
+        log.emit("run", "INFO", {"name": "x"})
+        assert list(sink.events[0].items()) == [
+            ("event_type", "run"),
+            ("timestamp", "2024-01-15T10:30:45.123Z"),
+            ("session_id", "abc12345"),
+            ("level", "INFO"),
+            ("schema_version", 1),
+            ("writer", "wtr_1"),
+            ("seq", 1),
+            ("service", "bot"),
+            ("name", "x"),
+        ]
+
+    def test_sequence_has_no_gaps(self) -> None:
+        """seq counts what was written: filtered and deliberately dropped events leave no gap."""
+
+        def drop_odd(logger: Any, method_name: str, event: Event) -> Event:
+            if event["n"] % 2:
+                raise structlog.DropEvent
+            return event
+
+        log, sink = build(drop_odd)
+        for number in range(6):
+            log.emit("run", "DEBUG", {"n": number})
+            log.emit("run", "INFO", {"n": number})
+        assert [(event["n"], event["seq"]) for event in sink.events] == [(0, 1), (2, 2), (4, 3)]
+        assert log.emitter.stats()["dropped_by_chain"] == 3
+
+    def test_callers_fields_cannot_take_its_place(self) -> None:
+        """A field named like one of ours is kept under its name with an underscore."""
+        log, sink = build()
+        log.emit("run", "INFO", dict.fromkeys(RESERVED, "theirs"))
+        event = sink.events[0]
+        assert (event["event_type"], event["seq"], event["writer"]) == ("run", 1, "wtr_1")
+        assert {name for name in event if name.endswith("_")} == {f"{name}_" for name in RESERVED}
+
+    def test_bound_fields_are_in_the_event(self) -> None:
+        """structlog's bind adds fields; the event's own win; the parent stays as it was."""
+        log, sink = build()
+        child = log.bind(strategy="momentum", name="bound")
+        child.emit("run", "INFO", {"name": "x"})
+        log.emit("run", "INFO", {})
+        assert [(event.get("strategy"), event.get("name")) for event in sink.events] == [("momentum", "x"), (None, None)]
+
+    def test_own_timestamp_is_kept(self) -> None:
+        """An imported event keeps its own time."""
+        log, sink = build()
+        log.emit("run", "INFO", {}, "2023-01-01T00:00:00.000Z")
+        assert sink.events[0]["timestamp"] == "2023-01-01T00:00:00.000Z"
+
+
+class TestFailures:
+    def test_failing_processor_costs_its_own_step(self) -> None:
+        """The event goes on through the rest of the chain and says which step failed."""
+
+        def later(logger: Any, method_name: str, event: Event) -> Event:
+            event["later"] = True
+            return event
+
+        log, sink = build(fail(ValueError("secret text")), later)
+        log.emit("run", "INFO", {"name": "x"})
+        event = sink.events[0]
+        assert (event["name"], event["later"], event["processor_errors"]) == ("x", True, ["broken"])
+        assert log.emitter.stats()["processor_errors"] == {"broken": 1}
+
+    def test_processor_that_must_fail_closed_says_how(self) -> None:
+        """on_error of a failing processor decides what is left of the event."""
+
+        class Careful:
+            def __call__(self, logger: Any, method_name: str, event: Event) -> Event:
+                raise ValueError
+
+            def on_error(self, event: Event) -> Event:
+                event["name"] = "[REDACTED:error]"
+                return event
+
+        log, sink = build(Careful())
+        log.emit("run", "INFO", {"name": "secret"})
+        assert (sink.events[0]["name"], sink.events[0]["processor_errors"]) == ("[REDACTED:error]", ["Careful"])
+
+    def test_failing_renderer_leaves_a_minimal_record(self) -> None:
+        """An event that cannot be rendered still leaves a line with its ids."""
+        log, sink = build(render=fail(TypeError("secret text")))
+        log.emit("run", "INFO", {"run_id": "r1", "name": object()})
+        event = sink.events[0]
+        assert (event["event_type"], event["writer"], event["seq"], event["run_id"]) == ("run", "wtr_1", 1, "r1")
+        assert event["render_error"] == "TypeError"
+
+    def test_nothing_is_raised_whatever_is_broken(self) -> None:
+        """A wrong level, a broken clock or a sink's bug are counted, not raised."""
+
+        class Broken(MemorySink):
+            def write(self, batch: Any, /) -> None:
+                raise RuntimeError
+
+        log, _ = build(sink=Broken())
+        assert log.emit("run", "NO SUCH LEVEL", {}) is None
+        log.emit("run", "INFO", {})
+        stats = log.emitter.stats()
+        assert stats["processor_errors"] == {"emitter": 1}
+        assert stats["sinks"]["memory"]["dropped"] == {"sink_bug:RuntimeError": 1}
+        assert log.emitter.dropped() == {"memory:sink_bug:RuntimeError": 1}
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+    def test_the_hosts_own_exits_pass(self, error: type[BaseException]) -> None:
+        """Ctrl-C and sys.exit are the host's and go through."""
+        log, _ = build(fail(error()))
+        with pytest.raises(error):
+            log.emit("run", "INFO", {})
+
+    def test_stderr_names_the_class_alone_and_only_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """Diagnostics never quote an error's text, and the same one comes at most once in 30 s."""
+        log, _ = build(fail(ValueError("secret text")))
+        for _ in range(5):
+            log.emit("run", "INFO", {})
+        assert capsys.readouterr().err == "structllm: broken failed with ValueError; counted in stats()\n"
+
+    def test_drops_are_said_on_stderr(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """The first record that a sink drops is said with its reason."""
+
+        class Full(MemorySink):
+            def write(self, batch: Any, /) -> None:
+                raise SinkUnavailable("disk_full", "secret text")
+
+        log, _ = build(sink=Full())
+        for _ in range(3):
+            log.emit("run", "INFO", {})
+        expected = "structllm: sink 'memory' dropped a record (disk_full); counted in stats()\n"
+        assert capsys.readouterr().err == expected
+
+    def test_broken_stderr_does_no_harm(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A host without stderr is not disturbed by our notices."""
+        monkeypatch.setattr("sys.stderr", None)
+        Diagnostics().notice("a", "text")
+
+
+class TestLateRoutes:
+    def test_are_those_that_want_the_event_only_when_it_fails(self) -> None:
+        """A sink that takes errors alone is late for a request; one that takes everything is not."""
+        emitter = Emitter(
+            render=Render(append_newline=True),
+            routes=[Route("all", MemorySink()), Route("errors", MemorySink(), level=40)],
+            session_id="s",
+            least_level="INFO",
+            service=None,
+            clock=utc_now,
+            ids=random_id,
+        )
+        late = emitter.late_routes("completion_request", "INFO", "ERROR")
+        assert [route.name for route in late] == ["errors"]
+
+
+class TestFork:
+    def test_child_is_a_writer_of_its_own(self) -> None:
+        """After a fork the child counts from 1 under another writer id, and its account is its own."""
+        memory = MemorySink()
+        emitter = Emitter(
+            render=Render(append_newline=True),
+            routes=[Route("memory", memory)],
+            session_id="s",
+            least_level="INFO",
+            service=None,
+            clock=utc_now,
+            ids=random_id,
+        )
+        log = EventLogger(emitter, [], {})
+        log.emit("run", "INFO", {})
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            log.emit("run", "INFO", {})
+            stats = emitter.stats()["sinks"]["memory"]
+            os.write(writer, orjson.dumps([memory.events[-1]["writer"], memory.events[-1]["seq"], stats["accepted"]]))
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            child_writer, child_seq, child_accepted = orjson.loads(stream.read())
+        os.waitpid(child, 0)
+        log.emit("run", "INFO", {})
+        assert (child_seq, child_accepted) == (1, 1)
+        assert child_writer != emitter.writer
+        assert [event["seq"] for event in memory.events] == [1, 2]
+
+
+class TestSmallParts:
+    def test_rfc3339_is_utc_with_milliseconds(self) -> None:
+        """Times are written in UTC, cut to milliseconds, ending in Z."""
+        moment = datetime(2024, 1, 15, 12, 0, 0, 999999, tzinfo=timezone(timedelta(hours=2)))
+        assert rfc3339(moment) == "2024-01-15T10:00:00.999Z"
+
+    def test_random_ids_differ_and_carry_their_kind(self) -> None:
+        """Ids hold 64 random bits behind their kind; a session id is bare."""
+        assert re.fullmatch(r"req_[0-9a-f]{16}", random_id("req"))
+        assert re.fullmatch(r"[0-9a-f]{16}", random_id("ses"))
+        assert random_id("req") != random_id("req")
