@@ -22,7 +22,7 @@ from structllm.pricing import Cost, PriceSource
 from structllm.usage import Usage, UsageError, read_usage
 
 _USD_UNITS = 10**10
-"""Costs in events have at most 10 digits after the point: a tenth of a billionth of a dollar is below a token's price."""
+"""A cost in an event has at most 10 digits after the point: less than the price of the cheapest token."""
 
 _COST_FIELDS = (
     "cost_estimate_usd",

@@ -8,33 +8,22 @@ In a structlog chain of your own, place it last before the renderer, behind `for
 object it does not know becomes its type's name, because a renderer would print what is in it.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from threading import get_ident
-from types import NoneType
 from typing import Any
-from uuid import UUID
 
 from structllm._types import Event
 from structllm.errors import ConfigError
 from structllm.events import EVENTS, field_kinds
-from structllm.processors.redaction_checks import MARKER, is_token
 from structllm.processors.redaction_keys import KeyRules, Verdict
 from structllm.processors.redaction_rules import PACKS
-from structllm.processors.redaction_scan import OVERLAP_CHARS, Rule, Scanner, preview_end
+from structllm.processors.redaction_scan import OVERLAP_CHARS, Rule, Scanner, marker_of
+from structllm.processors.redaction_walk import ERROR_RULE, INERT, MAX_CONTAINERS, Walk, looks_random, unused_name
+from structllm.processors.truncate import PREVIEW_CHARS, cut_text
 
-KEY_RULE = "key-name"
-"""Rule id of values that went because of their name."""
-ERROR_RULE = "error"
-"""Rule id of texts that went because scanning them failed."""
-
-_DEFAULT_PREVIEW_CHARS = {"prompt_preview": 500, "response_preview": 1000, "error_message": 1000}
-_INERT = frozenset({NoneType, bool, int, float, datetime, date, time, timedelta, Decimal, UUID})
-_MAX_DEPTH = 64
-_MAX_CONTAINERS = 20_000  # per event; a list that contains itself twice has no end
 _MAX_NAMES = 4096  # names remembered; agents use a few hundred
+_MAX_NAME_CHARS = 128
 _SEPARATOR = "\n\0\n"  # joins texts into one pass; no rule's match crosses it and counts
 
 # What to do with a field, beside the characters of a preview (0 and more).
@@ -68,7 +57,7 @@ class Redact:
         preview_chars: Mapping[str, int] | None = None,
         rules: Sequence[Rule] = (),
     ) -> None:
-        previews = _DEFAULT_PREVIEW_CHARS if preview_chars is None else preview_chars
+        previews = PREVIEW_CHARS if preview_chars is None else preview_chars
         for field, chars in previews.items():
             if chars < 0:
                 raise ConfigError(f"redaction: the preview of {field} must be 0 characters or more")
@@ -76,7 +65,7 @@ class Redact:
         self._scanner = Scanner((*_rules_of(_checked(packs)), *rules)) if rules else _scanner_of(_checked(packs))
         self._verdicts: dict[str, Verdict] = {}
         self._unknown_type = self._actions(field_kinds(""), previews)
-        self._foreign = dict(previews)
+        self._foreign = self._actions({}, previews)
         self._by_type = {name: self._actions(field_kinds(name), previews) for name in EVENTS}
         self._counts: dict[int, dict[str, int]] = {}
 
@@ -109,27 +98,30 @@ class Redact:
     def on_error(self, event_dict: Event) -> Event:
         """Replace everything that would have been scanned, numbers excepted: for when the processor itself failed."""
         actions = self._actions_for(event_dict)
+        if actions is self._foreign:
+            actions = self._unknown_type
         failed = [
             name
             for name, value in event_dict.items()
-            if actions.get(name) != _SKIP and (type(value) not in _INERT or self._judge(name) is Verdict.DENIED)
+            if actions.get(name) != _SKIP
+            and (type(value) not in INERT or self._key_rules.judge(str(name)) is Verdict.DENIED)
         ]
         for name in failed:
-            event_dict[name] = _marker(ERROR_RULE)
+            event_dict[name] = marker_of(ERROR_RULE)
         self._note(event_dict, [ERROR_RULE] * len(failed))
         return event_dict
 
     # ---- what to do with which field
 
     def _actions(self, kinds: Mapping[str, str], previews: Mapping[str, int]) -> dict[str, int]:
-        actions = dict(previews)
-        for name, kind in kinds.items():
-            if kind in ("id", "time"):
+        actions: dict[str, int] = {}
+        for name in (*kinds, *previews):
+            if kinds.get(name) in ("id", "time"):
                 actions[name] = _SKIP
             elif self._key_rules.judge(name) is Verdict.DENIED:
                 actions[name] = _DENY
             else:
-                actions.setdefault(name, _SCAN)
+                actions[name] = previews.get(name, _SCAN)
         return actions
 
     def _actions_for(self, event: Event) -> dict[str, int]:
@@ -141,21 +133,15 @@ class Redact:
     def _verdict(self, name: Any) -> Verdict | None:
         """Judge a name; None when it may hold a secret itself or is no text."""
         if type(name) is not str:
-            return Verdict.OPEN if type(name) in _INERT else None
+            return Verdict.OPEN if type(name) in INERT else None
         verdict = self._verdicts.get(name)
         if verdict is None and self._scanner.is_clean(name):
             verdict = self._key_rules.judge(name)
             if len(self._verdicts) >= _MAX_NAMES:
                 self._verdicts.clear()
-            self._verdicts[name] = verdict
+            if len(name) <= _MAX_NAME_CHARS:
+                self._verdicts[name] = verdict
         return verdict
-
-    def _judge(self, name: Any) -> Verdict:
-        """Judge a name of any type, clean or not."""
-        verdict = self._verdicts.get(name) if type(name) is str else None
-        if verdict is not None:
-            return verdict
-        return self._key_rules.judge(name) if isinstance(name, str) else Verdict.OPEN
 
     # ---- the usual event: nothing to replace
 
@@ -170,20 +156,20 @@ class Redact:
                 action = actions.get(name)
                 if action == _SKIP:
                     continue
-                kind = type(value)
+                kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]  # the class of anything
                 if action is None:
                     if not self._is_open(name, value):
                         return None
                 elif action == _DENY:
                     return None
-                if kind in _INERT:
+                if kind in INERT:
                     continue
                 if kind is not str:
                     nested.append(value)
                 elif action is not None and 0 <= action < len(value):
                     window = value[: action + OVERLAP_CHARS]
                     texts.append(window)
-                    cuts[name] = window[: preview_end(window, action)]
+                    cuts[name] = cut_text(window, action)
                 else:
                     texts.append(value)
             if nested and not self._collect(nested, texts):
@@ -194,10 +180,10 @@ class Redact:
 
     def _collect(self, nested: list[Any], texts: list[str]) -> bool:
         """Add the texts of nested values; False when there is something that has to be replaced or looked at."""
-        containers = _MAX_CONTAINERS
+        containers = MAX_CONTAINERS
         while nested:
             value = nested.pop()
-            kind = type(value)
+            kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]  # the class of anything
             containers -= 1
             if not containers:
                 return False
@@ -212,21 +198,21 @@ class Redact:
             else:
                 return False
             for item in items:
-                kind = type(item)
+                kind = type(item)  # pyright: ignore[reportUnknownVariableType]  # the class of anything
                 if kind is str:
                     texts.append(item)
-                elif kind not in _INERT:
+                elif kind not in INERT:
                     nested.append(item)
         return True
 
     def _is_open(self, name: Any, value: Any) -> bool:
         verdict = self._verdict(name)
-        return verdict is Verdict.OPEN or (verdict is Verdict.SUSPECT and not _looks_random(value))
+        return verdict is Verdict.OPEN or (verdict is Verdict.SUSPECT and not looks_random(value))
 
     # ---- the rare event: something may have to go
 
     def _rewrite(self, event: Event) -> None:
-        actions, walk = self._actions_for(event), _Walk(self._scanner, self._judge)
+        actions, walk = self._actions_for(event), Walk(self._scanner, self._key_rules, self._verdict)
         for name, value in list(event.items()):
             action = actions.get(name)
             if action == _SKIP:
@@ -242,10 +228,11 @@ class Redact:
                 else:
                     new_name, new = name, walk.value(value)
             except Exception:
-                new_name, new = name, _marker(ERROR_RULE)
+                new_name, new = name, marker_of(ERROR_RULE)
                 walk.rules[found:] = [ERROR_RULE]
             if new_name is not name:
                 del event[name]
+                new_name = unused_name(new_name, event)
             event[new_name] = new
         self._note(event, walk.rules)
 
@@ -253,91 +240,16 @@ class Redact:
         if not rules:
             return
         count, ids = len(rules), set(rules)
-        before = event.get("redactions")
-        if isinstance(before, dict) and type(before.get("count")) is int and isinstance(before.get("rules"), list):
-            count += before["count"]
-            ids.update(rule for rule in before["rules"] if isinstance(rule, str))
+        match event.get("redactions"):
+            case {"count": int(before), "rules": [*others]}:
+                count += before
+                ids.update(str(rule) for rule in others)
+            case _:
+                pass
         event["redactions"] = {"count": count, "rules": sorted(ids)}
-        counts = self._counts.setdefault(get_ident(), {})
+        own = self._counts.setdefault(get_ident(), {})
         for rule in rules:
-            counts[rule] = counts.get(rule, 0) + 1
-
-
-class _Walk:
-    """One event's closer look: replaces what has to go and remembers by which rules."""
-
-    def __init__(self, scanner: Scanner, judge: Callable[[Any], Verdict]) -> None:
-        self.rules: list[str] = []
-        self._scanner = scanner
-        self._judge = judge
-        self._above: set[int] = set()
-        self._containers = _MAX_CONTAINERS
-
-    def value(self, value: Any) -> Any:
-        """Return the value without secrets: the same object when there was none."""
-        if type(value) in _INERT:
-            return value
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, (bytes, bytearray)):
-            text = value.decode("latin-1")
-            clean = self.text(text)
-            return value if clean is text else clean.encode("latin-1")
-        if isinstance(value, (Mapping, list, tuple, set, frozenset)):
-            return self._container(value)
-        return value if isinstance(value, (int, float)) else _type_name(value)
-
-    def text(self, text: str, limit_chars: int | None = None) -> str:
-        """Return the text without secrets, cut if it is a preview; a marker alone when scanning failed."""
-        plain = text if type(text) is str else str.__str__(text)
-        try:
-            clean, rules = self._scanner.redact(plain, limit_chars)
-        except Exception:
-            clean, rules = _marker(ERROR_RULE), (ERROR_RULE,)
-        self.rules += rules
-        return clean
-
-    def item(self, name: Any, value: Any) -> tuple[Any, Any]:
-        """Return name and value of a field, the value judged by its name first."""
-        verdict = self._judge(name)
-        if verdict is Verdict.DENIED or (verdict is Verdict.SUSPECT and _looks_random(value)):
-            value = self.denied(value)
-        else:
-            value = self.value(value)
-        return self.value(name), value
-
-    def denied(self, value: Any) -> Any:
-        """Return the marker, unless there is nothing to hide or it was hidden before."""
-        if value is None or (isinstance(value, str) and MARKER.fullmatch(value.encode("utf-8", "replace"))):
-            return value
-        self.rules.append(KEY_RULE)
-        return _marker(KEY_RULE)
-
-    def _container(self, value: Any) -> Any:
-        self._containers -= 1
-        if id(value) in self._above or len(self._above) >= _MAX_DEPTH or self._containers < 0:
-            return _type_name(value)
-        self._above.add(id(value))
-        try:
-            return self._mapping(value) if isinstance(value, Mapping) else self._elements(value)
-        finally:
-            self._above.discard(id(value))
-
-    def _mapping(self, value: Mapping[Any, Any]) -> Any:
-        clean: dict[Any, Any] = {}
-        changed = type(value) is not dict
-        for name, item in value.items():
-            new_name, new_item = self.item(name, item)
-            changed = changed or new_name is not name or new_item is not item
-            clean[_unused(new_name, clean)] = new_item
-        return clean if changed else value
-
-    def _elements(self, value: Any) -> Any:
-        clean = [self.value(item) for item in value]
-        plain = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
-        if type(value) is plain and all(new is old for new, old in zip(clean, value, strict=True)):
-            return value
-        return plain(clean)
+            own[rule] = own.get(rule, 0) + 1
 
 
 def _checked(packs: Collection[str]) -> frozenset[str]:
@@ -359,28 +271,3 @@ def _rules_of(packs: Collection[str]) -> list[Rule]:
 def _scanner_of(packs: frozenset[str]) -> Scanner:
     """Return the one scanner of these packs: it does not change, and building it takes 30 ms."""
     return Scanner(_rules_of(packs))
-
-
-def _looks_random(value: Any) -> bool:
-    if not isinstance(value, str):
-        return False
-    data = value.encode("utf-8", "surrogatepass")
-    return not MARKER.fullmatch(data) and is_token(data, 0, len(data))
-
-
-def _marker(rule: str) -> str:
-    return f"[REDACTED:{rule}]"
-
-
-def _type_name(value: Any) -> str:
-    return f"<{type(value).__name__}>"
-
-
-def _unused(name: Any, taken: Mapping[Any, Any]) -> Any:
-    """Two secret keys may get the same marker; neither value may be lost."""
-    if name not in taken:
-        return name
-    number = 2
-    while f"{name}#{number}" in taken:
-        number += 1
-    return f"{name}#{number}"

@@ -19,7 +19,9 @@ MARKER = re.compile(rb"\[REDACTED:[a-z0-9-]{1,48}\]")
 
 # ---- numbers with a checksum or a range
 
-_CARD_WORD = re.compile(rb"(?i)\b(?:card|cc|visa|master ?card|amex|discover|credit|debit|pan|cvv|cvc|payment)")
+_CARD_WORD = re.compile(
+    rb"(?i)(?:\b|_)(?:cards?|cc|visa|master ?card|amex|discover|credit|debit|pan|cvv|cvc|pay(?:ment|ing)?|paid)(?:\b|_)"
+)
 
 
 def is_card(text: bytes, start: int, end: int) -> bool:
@@ -127,27 +129,41 @@ def _double_sha256(data: bytes) -> bytes:
 # ---- shapes that mean a secret only in context
 
 _PRIVATE_WORD = re.compile(
-    rb"(?i)priv(?:ate)?[ _-]?key|privkey|secret|from[_ ]?key|signer|wallet\(|key ?pair|\bpk\b|signing[ _-]?key"
+    rb"(?i)priv(?:ate)?[ _-]?key|privkey|secret|from[_ ]?key|signer|wallet\(|key ?pair|\bpk\b|signing[ _-]?key|\bwif\b"
 )
-_PUBLIC_WORD = re.compile(rb"(?i)hash|tx|transaction|\bsha|root|block|digest|topic|signature|commit|public|checksum|address")
+_PUBLIC_WORD = re.compile(
+    rb"(?i)hash|tx|transaction|\bsha|root|block|digest|topic|signature|commit|public|checksum|address|cache|etag|\bid\b"
+)
 
 
 def is_private_key(text: bytes, start: int, end: int) -> bool:
-    """Say whether 64 hex digits (or a long base 58 text) are called a private key: transaction hashes look the same."""
-    before = text[max(0, start - _CONTEXT_BYTES) : start]
+    """Say whether 64 hex digits (or a long base 58 text) are called a private key: transaction hashes look the same.
+
+    The word stands before the value on its line, or on the line above when the value begins its line.
+    """
+    lines = text[max(0, start - _CONTEXT_BYTES) : start].rsplit(b"\n", 2)
+    before = lines[-1] if lines[-1].strip(b" \t\"'`") or len(lines) == 1 else lines[-2]
     last = max((found.end() for found in _PRIVATE_WORD.finditer(before)), default=-1)
     return last >= 0 and not _PUBLIC_WORD.search(before, last)
+
+
+def is_bitcoin_key(text: bytes, start: int, end: int) -> bool:
+    """Say whether the text is a Bitcoin private key: by its checksum or, as a typing error leaks too, by its name."""
+    return is_bitcoin_wif(text, start, end) or is_private_key(text, start, end)
 
 
 _EXCHANGE = re.compile(
     rb"(?i)binance|bybit|\bokx|\bokex|kraken|coinbase|kucoin|bitfinex|bitget|bitmex|bitstamp|deribit|gemini|alpaca|"
     rb"gate\.?io|huobi|\bhtx\b|mexc|hyperliquid|exchange|broker"
 )
+_PUBLIC_KEY_NAME = re.compile(rb"(?i)public[ _-]?key\W*$")
 
 
 def is_exchange_key(text: bytes, start: int, end: int) -> bool:
     """Say whether a key-like value belongs to an exchange that is named nearby."""
-    return is_token(text, start, end) and _near(_EXCHANGE, text, start, end, before=120, after=60)
+    if not is_token(text, start, end) or _PUBLIC_KEY_NAME.search(text[max(0, start - 32) : start]):
+        return False
+    return _near(_EXCHANGE, text, start, end, before=120, after=60)
 
 
 def is_basic_credentials(text: bytes, start: int, end: int) -> bool:
@@ -191,6 +207,12 @@ _ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
 _DIGIT = re.compile(rb"[0-9]")
 _LETTER = re.compile(rb"[A-Za-z]")
 _MIXED = re.compile(rb"[a-z].*[A-Z]|[A-Z].*[a-z]")
+_CAMEL_CASE = re.compile(rb"[A-Za-z]?[a-z]*(?:[ _.-]?[A-Z]?[a-z]{2,})*")
+
+
+def is_no_filler(text: bytes, start: int, end: int) -> bool:
+    """Say whether the end of a key varies; `sk-xxxxxxxxxxxx` is an example in somebody's documentation."""
+    return end - start < 12 or len(set(text[end - 12 : end])) > 3
 
 
 def is_password(text: bytes, start: int, end: int) -> bool:
@@ -208,7 +230,7 @@ def is_token(text: bytes, start: int, end: int) -> bool:
     """Say whether the value given to a key, token or secret looks random enough to be one.
 
     `token: BTC`, `token = tokenizer.next` and contract addresses are no secrets; eight characters with letters and
-    digits are, and so are twenty in mixed case.
+    digits are, and so are sixteen letters in a mixed case that is no camelCase.
     """
     value = text[start:end]
     if len(value) > _JUDGED_BYTES:
@@ -216,11 +238,13 @@ def is_token(text: bytes, start: int, end: int) -> bool:
     bare = MARKER.sub(b"", value).strip(b" .,;:!?)]}")
     if _PLACEHOLDER.fullmatch(bare) or _EXPRESSION.fullmatch(bare) or _ADDRESS.fullmatch(bare):
         return False
+    if not is_no_filler(bare, 0, len(bare)):
+        return False
     if text[end : end + 1] == b"(" and _NAME.fullmatch(bare):
         return False
     if _DIGIT.search(bare) and _LETTER.search(bare):
         return len(bare) >= 8
-    return len(bare) >= 20 and _MIXED.search(bare) is not None
+    return len(bare) >= 16 and _MIXED.search(bare) is not None and not _CAMEL_CASE.fullmatch(bare)
 
 
 def is_cookie(text: bytes, start: int, end: int) -> bool:

@@ -7,6 +7,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from itertools import pairwise
 
 from structllm.errors import ConfigError
 
@@ -26,28 +27,35 @@ class Verdict(Enum):
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
 
+
+def _list(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 # Anywhere in a name.
-_DENIED_WORDS = frozenset(
-    "password passwd passphrase passcode pwd secret secrets apikey apisecret privatekey privkey credential credentials "
-    "authorization cookie cookies mnemonic passwords passphrases mnemonics accesstoken authtoken apitoken".split()
+_DENIED_WORDS = _list(
+    "password passwords passwd pwd passphrase passphrases passcode secret secrets credential credentials authorization "
+    "cookie cookies mnemonic mnemonics apikey apisecret apitoken privatekey privkey accesstoken authtoken"
 )
 # Anywhere in a name, one right after the other.
 _DENIED_PAIRS = frozenset(
     tuple(pair.split("_"))
-    for pair in "api_key api_secret api_token api_sign api_passphrase private_key access_key access_token access_sign auth_token "
-    "auth_key refresh_token bearer_token session_token security_token id_token bot_token signing_key encryption_key master_key "
-    "account_key shared_key ssh_key hmac_key api_keys private_keys access_keys seed_phrase seed_words recovery_phrase "
-    "recovery_words pass_word pass_phrase priv_key bapi_sign".split()
+    for pair in _list(
+        "api_key api_keys api_secret api_token api_sign api_passphrase bapi_sign access_key access_keys access_token "
+        "access_sign auth_key auth_token private_key private_keys priv_key signing_key encryption_key master_key "
+        "account_key shared_key ssh_key hmac_key refresh_token bearer_token session_token security_token id_token "
+        "bot_token seed_phrase seed_words recovery_phrase recovery_words pass_word pass_phrase"
+    )
 )
 # These turn a name into a statement about the secret.
-_ABOUT_FIRST = frozenset("has have is no use uses num total max min requires require needs".split())
-_ABOUT_LAST = frozenset(
-    "length len count name names type present required valid enabled disabled ttl expiry expires expired age policy version "
-    "status env var field file url uri path arn at in".split()
+_ABOUT_FIRST = _list("has have is no use uses num total max min require requires needs")
+_ABOUT_LAST = _list(
+    "length len count name names type present required valid enabled disabled ttl expiry expires expired age policy "
+    "version status env var field file url uri path arn at in"
 )
-_SUSPECT_LAST = frozenset("token signature".split())
-_SUSPECT_NAMES = frozenset({("key",), ("auth",), ("jwt",), ("pass",), ("sign",), ("sig",)})
-_NOT_SUSPECT = frozenset("next page prev previous continuation eos bos pad unk stop mask special".split())
+_SUSPECT_LAST = _list("token signature")
+_SUSPECT_NAMES = _list("key auth jwt pass sign sig")
+_NOT_SUSPECT = _list("next page prev previous continuation eos bos pad unk stop mask special")
 
 
 def words_of(name: str) -> Words:
@@ -78,9 +86,11 @@ class KeyRules:
             return Verdict.DENIED
         if not words or words in self._allow or words[0] in _ABOUT_FIRST or words[-1] in _ABOUT_LAST:
             return Verdict.OPEN
-        if not _DENIED_WORDS.isdisjoint(words) or any(pair in _DENIED_PAIRS for pair in zip(words, words[1:], strict=False)):
+        if not _DENIED_WORDS.isdisjoint(words) or any(pair in _DENIED_PAIRS for pair in pairwise(words)):
             return Verdict.DENIED
-        if words in _SUSPECT_NAMES or (words[-1] in _SUSPECT_LAST and _NOT_SUSPECT.isdisjoint(words)):
+        if len(words) == 1 and words[0] in _SUSPECT_NAMES:
+            return Verdict.SUSPECT
+        if words[-1] in _SUSPECT_LAST and _NOT_SUSPECT.isdisjoint(words):
             return Verdict.SUSPECT
         return Verdict.OPEN
 

@@ -14,13 +14,14 @@ import re2  # type: ignore[import-untyped]  # google-re2 has no stubs
 
 from structllm.errors import ConfigError
 from structllm.processors.redaction_checks import MARKER
+from structllm.processors.truncate import cut_text
+
+_engine: Any = re2
 
 OVERLAP_CHARS = 2048
 """How far beyond a preview's end is scanned, to see the whole of a secret that begins in the preview."""
 
 _MEMORY_BYTES = 64 * 2**20  # bound of RE2's lazily built automaton; the default of 8 MiB is rebuilt often on mixed text
-_MARKER_START = "[REDACTED:"
-_MARKER_CHARS = len(_MARKER_START) + 49
 
 
 class Sample(NamedTuple):
@@ -81,12 +82,12 @@ class Scanner:
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        options = re2.Options()
+        options = _engine.Options()
         options.log_errors = False
         options.max_mem = _MEMORY_BYTES
         self._rules = tuple(rules)
         self._patterns: list[Any] = []
-        self._set: Any = re2.Set.SearchSet(options)
+        self._set: Any = _engine.Set.SearchSet(options)
         problems = list(self._compile(options))
         if problems:
             raise ConfigError(problems)
@@ -98,17 +99,17 @@ class Scanner:
     def _compile(self, options: Any) -> Iterator[str]:
         ids = set[str]()
         for rule in self._rules:
-            if not MARKER.fullmatch(f"{_MARKER_START}{rule.id}]".encode()) or rule.id in ids:
+            if not MARKER.fullmatch(marker_of(rule.id).encode()) or rule.id in ids:
                 yield f"redaction rule {rule.id}: give it an id of its own, of lower-case letters, digits and hyphens"
             ids.add(rule.id)
             if not rule.matches or not rule.misses:
                 yield f"redaction rule {rule.id}: give it at least one example that matches and one that does not"
             try:
-                self._patterns.append(re2.compile(rule.pattern, options))
+                self._patterns.append(_engine.compile(rule.pattern, options))
                 self._set.Add(rule.pattern)
-            except re2.error as error:
-                reason = error.args[0] if error.args else "not RE2 syntax"
-                yield f"redaction rule {rule.id}: {_text(reason)}; RE2 has no look-around and no back-references"
+            except _engine.error as error:
+                reason = _text(error.args[0])
+                yield f"redaction rule {rule.id}: {reason}; RE2 has no look-around and no back-references"
 
     def _try_examples(self) -> Iterator[str]:
         """Also notices a set that was given too little memory: it would silently report nothing."""
@@ -128,7 +129,7 @@ class Scanner:
                 yield f"redaction rule {rule.id}: finds a secret in an example that has none"
 
     def is_clean(self, text: str) -> bool:
-        """Say whether no rule's pattern occurs anywhere: one pass, no checks. False may still mean that nothing goes."""
+        """Say whether no rule's pattern occurs: one pass, no checks. False may yet come to nothing."""
         return not self._rules or self._set.Match(_encode(text)) is None
 
     def redact(self, text: str, limit_chars: int | None = None) -> Redacted:
@@ -136,8 +137,8 @@ class Scanner:
 
         Args:
             text: What to scan.
-            limit_chars: Where to cut the text, in code points of the original; a secret that begins before stays
-                covered, and a marker is never cut. None keeps the whole text.
+            limit_chars: Where to cut the text, in code points of the original; a secret that begins before it is
+                replaced as a whole, and a marker is never cut. None keeps the whole text.
 
         Returns:
             The same text object when nothing was found and nothing had to be cut.
@@ -145,7 +146,7 @@ class Scanner:
         window, cut = text, len(text)
         if limit_chars is not None and len(text) > limit_chars:
             window = text[: limit_chars + OVERLAP_CHARS]
-            cut = preview_end(window, limit_chars)
+            cut = len(cut_text(window, limit_chars))
         data = _encode(window)
         spans = _merge(self._candidates(data))
         if not spans:
@@ -156,11 +157,12 @@ class Scanner:
             if span.start >= end:
                 break
             rule = self._rules[span.rank].id
-            pieces += (data[position : span.start], f"{_MARKER_START}{rule}]".encode())
+            pieces += (data[position : span.start], marker_of(rule).encode())
             rules.append(rule)
             position = span.end
         pieces.append(data[position:end])
-        return Redacted(b"".join(pieces).decode("utf-8", "surrogatepass"), tuple(rules))
+        clean = b"".join(pieces).decode("utf-8", "surrogatepass")
+        return Redacted(clean if limit_chars is None else cut_text(clean, limit_chars), tuple(rules))
 
     def _candidates(self, data: bytes) -> list[_Span]:
         hits = self._set.Match(data) if self._rules else None  # None, not an empty list, where nothing matches
@@ -182,14 +184,9 @@ class Scanner:
                 position = max(start, match.start() + 1)
 
 
-def preview_end(text: str, limit_chars: int) -> int:
-    """Return where to cut the text: `limit_chars`, or behind the marker that the limit would cut in two."""
-    start = text.rfind(_MARKER_START, max(0, limit_chars - _MARKER_CHARS), limit_chars + len(_MARKER_START) - 1)
-    if start >= 0:
-        end = text.find("]", start, start + _MARKER_CHARS + 1) + 1
-        if end > limit_chars and MARKER.fullmatch(_encode(text[start:end])):
-            return end
-    return min(limit_chars, len(text))
+def marker_of(rule: str) -> str:
+    """Return what stands in the place of a secret."""
+    return f"[REDACTED:{rule}]"
 
 
 def _merge(spans: list[_Span]) -> list[_Span]:

@@ -46,8 +46,8 @@ class SinkConfig(Checked):
         description="Name in statistics and in variables such as LLM__SINKS__<NAME>__PATH; default: the type.",
     )
     level: Level = Field(default="DEBUG", description="Least level of the records it gets.")
-    events: Annotated[frozenset[Word], SPLIT, AfterValidator(_known_events)] | None = Field(
-        default=None, min_length=1, description="Event types it gets, e.g. trading_decision; default: all."
+    events: Annotated[frozenset[Word], Field(min_length=1), SPLIT, AfterValidator(_known_events)] | None = Field(
+        default=None, description="Event types it gets, e.g. trading_decision; default: all."
     )
 
     @classmethod

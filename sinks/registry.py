@@ -4,8 +4,9 @@ A type is built in, or comes from an installed package through an entry point in
 is the type and whose value names a subclass of `SinkConfig`. A type's module is imported when the type is first used.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
@@ -91,11 +92,16 @@ def read_sink_url(url: str) -> dict[str, Any]:
     return options
 
 
-def split_sink_urls(text: str) -> list[str]:
-    """Return the URLs in a text, separated by spaces or commas.
+def read_sink_list(text: str) -> list[Any]:
+    """Return the items of a list of sinks given as text: a JSON list, or URLs between spaces or commas.
 
     A comma in a URL's query belongs to the URL (`?events=run,trading_decision`) unless another URL begins after it.
+
+    Raises:
+        ConfigError: It is a broken JSON list, or no list at all.
     """
+    if text.lstrip()[:1] in {"[", "{"}:
+        return _read_json_list(text)
     urls: list[str] = []
     for word in text.split():
         start = len(urls)
@@ -104,7 +110,23 @@ def split_sink_urls(text: str) -> list[str]:
                 urls[-1] += "," + part
             elif part:
                 urls.append(part)
+    if not urls:
+        raise ConfigError(f"no list of sinks; {_HOW_TO_WRITE}")
     return urls
+
+
+def _read_json_list(text: str) -> list[Any]:
+    try:
+        items: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        problem = f"not a valid JSON list (character {error.pos + 1}: {error.msg})"
+    except (ValueError, RecursionError):
+        problem = "not a valid JSON list"
+    else:
+        if isinstance(items, list):
+            return [*cast("Iterable[Any]", items)]
+        problem = "must be a JSON list: put the object between '[' and ']'"
+    raise ConfigError(problem)
 
 
 def _from_url(url: str) -> SinkConfig:

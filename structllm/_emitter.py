@@ -127,7 +127,7 @@ class Emitter:
     def _begin(self) -> None:
         self.writer = self._ids("wtr")
         self._seq = itertools.count(1)
-        self._counts_lock = threading.Lock()
+        self._counts_lock = threading.RLock()
         self._errors: Counter[str] = Counter()
         self._dropped_by_chain = 0
 

@@ -52,7 +52,7 @@ class Requests:
 
     def reset_after_fork(self) -> None:
         """Forget the pending requests of the parent process, which ends them itself."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pending.clear()
         self._repeated = 0
         self._forgotten = 0

@@ -78,7 +78,7 @@ def create_llm_logger(
         service=settings.service,
         clock=now,
         ids=new_id,
-        after_fork=(core.requests.reset_after_fork, core.metrics.reset_after_fork),
+        after_fork=(core.requests.reset_after_fork,),
     )
     chain = build_chain(settings, core.metrics, session, processors) if enabled else []
     log = EventLogger(emitter, chain, {})

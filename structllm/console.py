@@ -273,6 +273,9 @@ _LAYOUTS: Mapping[object, Layout] = {
     "decision_outcome": Layout("outcome", "magenta", _outcome, ""),
     "run": Layout("run", "dim", _run, ""),
 }
+EVENT_TYPES: Mapping[str, str] = {layout.name: str(kind) for kind, layout in _LAYOUTS.items()}
+"""The name under which an event type is shown, to the type."""
+
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _ACTION_STYLES = {"LONG": "green", "BUY": "green", "SHORT": "red", "SELL": "red"}
 _ENVELOPE = frozenset(

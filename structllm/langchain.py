@@ -155,7 +155,7 @@ class _Everywhere:
     def __init__(self) -> None:
         self._handler: LangChainCallbackHandler | None = None
         self._known_to_langchain = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # Handlers of one logger share their open runs: thereby a call is logged once whatever reaches it.
         self._runs: WeakValueDictionary[str, OpenRuns] = WeakValueDictionary()
 
@@ -351,6 +351,9 @@ class LangChainCallbackHandler(BaseCallbackHandler):
             request["parent_run_id"] = run.parent_run_id
         run.request_id = self.logger.log_completion_request(prompt, **request)
         run.started_s = self._monotonic()
+        if self._runs.peek(run_id) is None:
+            # Another thread needed the place before the request had an id to be ended by.
+            self._log_ending(run, success=False, outcome="abandoned")
         question = _question.get()
         if question is not None:
             question.began(run_id, run.request_id)

@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from structllm._types import Clock
 
@@ -136,19 +136,6 @@ class _Tally:
         self.cost = 0
         self.unpriced = 0
 
-    def add_tokens(self, counts: dict[str, Any]) -> None:
-        prompt, completion, total = (
-            counts.get("prompt_tokens"),
-            counts.get("completion_tokens"),
-            counts.get("total_tokens"),
-        )
-        if type(prompt) is int and prompt > 0:
-            self.prompt_tokens += prompt
-        if type(completion) is int and completion > 0:
-            self.completion_tokens += completion
-        if type(total) is int and total > 0:
-            self.tokens += total
-
     def add(self, other: "_Tally") -> None:
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -165,7 +152,8 @@ class SessionMetrics:
     def __init__(self, clock: Clock, *, track_usage: bool = True) -> None:
         self._clock = clock
         self._track_usage = track_usage
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may log while the thread that it interrupts is in here.
+        self._lock = threading.RLock()
         self._start = clock()
         self._models: dict[str, _Tally] = {}
         self._errors_by_type: Counter[str] = Counter()
@@ -191,7 +179,13 @@ class SessionMetrics:
                 tally.time_ms += time_ms
                 self._times.add(time_ms)
             if type(usage) is dict:
-                tally.add_tokens(usage)
+                counts = cast("dict[str, Any]", usage)
+                if type(tokens := counts.get("prompt_tokens")) is int:
+                    tally.prompt_tokens += tokens
+                if type(tokens := counts.get("completion_tokens")) is int:
+                    tally.completion_tokens += tokens
+                if type(tokens := counts.get("total_tokens")) is int:
+                    tally.tokens += tokens
             if (type(cost) is float or type(cost) is int) and 0 <= cost <= _MAX_COST_USD:
                 tally.cost += round(cost * _COST_UNITS)
             else:

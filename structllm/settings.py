@@ -1,44 +1,60 @@
-"""The settings: what they are, how they are read, and their JSON Schema.
+"""The settings, and how they are read.
 
-`LLMSettings(...)` builds settings from arguments alone. `load_settings()` also reads, first wins: arguments, environment
-variables (`LLM__COMPLETION_LOG_LEVEL`), a `.env` file and a directory of secrets when asked, a JSON or TOML file, and
-the defaults below. Wrong settings raise one `ConfigError` that lists every problem and never shows a value.
+`LLMSettings(...)` builds settings from its arguments alone. `load_settings()` also reads, first wins: arguments,
+environment variables (`LLM__COMPLETION_LOG_LEVEL`), a `.env` file and a directory of secrets when asked, a JSON or TOML
+file, and the defaults below. Wrong settings raise one `ConfigError` that lists every problem and shows no value.
 """
 
-import io
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict, Unpack, cast
 
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
-from pydantic.json_schema import models_json_schema
 
-from structllm._options import Checked, LogPath, Problem, Word, Words
+from structllm._options import SPLIT, Checked, LogPath, Problem, Word
 from structllm._types import Sink
 from structllm.errors import ConfigError
+from structllm.settings_readers import (
+    CONFIG_VARIABLE,
+    KnownSettings,
+    Variables,
+    read_env_file,
+    read_environment,
+    read_secrets,
+)
+from structllm.settings_sources import Origin, Sources
 from structllm.sinks.config import Level, SinkConfig
-from structllm.sinks.registry import BUILT_IN, load_sink_config, load_sink_type
+from structllm.sinks.registry import load_sink_config, read_sink_list
 
 Pack: TypeAlias = Literal["credentials", "crypto", "payment", "pii"]
-
-DEFAULT_PACKS: tuple[Pack, ...] = ("credentials", "crypto", "payment", "pii")
 
 SinkInput: TypeAlias = Sink | SinkConfig | Mapping[str, Any] | str
 """What a list of sinks may hold: a sink, its configuration, an object with `type`, or a URL."""
 
 
+class SettingsWarning(UserWarning):
+    """Variables look as if they were meant for structllm, but are not read."""
+
+
 class RedactionSettings(Checked):
     """What is taken out of texts before they are written."""
 
-    enabled: bool = Field(default=True, description="Redact; false writes texts as they are, secrets included.")
-    packs: Annotated[tuple[Pack, ...], Words] = Field(default=DEFAULT_PACKS, description="Groups of rules in use.")
-    deny_keys: Words = Field(default=(), description="More key names whose values are always redacted.")
-    allow_keys: Words = Field(default=(), description="Key names whose values are never redacted for their name.")
+    enabled: bool = Field(default=True, description="Redact; false writes every text as it is, secrets included.")
+    packs: Annotated[tuple[Pack, ...], SPLIT] = Field(
+        default=("credentials", "crypto", "payment", "pii"), description="Groups of rules in use."
+    )
+    deny_keys: Annotated[tuple[Word, ...], SPLIT] = Field(
+        default=(), description="More key names whose values are redacted whatever they are."
+    )
+    allow_keys: Annotated[tuple[Word, ...], SPLIT] = Field(
+        default=(), description="Key names whose values are not redacted for the name's sake."
+    )
 
 
 class SettingsInput(TypedDict, total=False):
-    """The keyword arguments of `LLMSettings` and `load_settings`, as type checkers see them."""
+    """The keyword arguments of `LLMSettings` and `load_settings`, for type checkers."""
 
     enable_completion_logging: bool
     completion_log_level: str
@@ -55,3 +71,209 @@ class SettingsInput(TypedDict, total=False):
     model: str | None
     redaction: RedactionSettings | Mapping[str, Any]
     bind_structlog_contextvars: bool
+
+
+def _sink(given: object) -> Sink | SinkConfig:
+    if isinstance(given, SinkConfig | Mapping | str):
+        return load_sink_config(cast("SinkConfig | Mapping[str, Any] | str", given))
+    if isinstance(given, type):
+        raise ConfigError(Problem("is a class; give an instance of it"))
+    # An open file has the three methods of a sink as well, but they are not those of a sink.
+    if hasattr(given, "writelines"):
+        raise ConfigError(Problem("is an open file; give a sink such as 'stdout:' or 'file:logs/llm.jsonl'"))
+    if isinstance(given, Sink):
+        return given
+    raise ConfigError(Problem("is no sink, sink configuration, object with a 'type', or URL"))
+
+
+class LLMSettings(Checked):
+    """The settings of the recorder; in files they stand under `llm`, in variables after `LLM__`.
+
+    Raises:
+        ConfigError: Something is wrong; all problems at once.
+    """
+
+    enable_completion_logging: bool = Field(default=True, description="Record at all; false makes every call a no-op.")
+    completion_log_level: Level = Field(
+        default="INFO", description="Least level of the events written, in any case; a request follows its response."
+    )
+    completion_log_file: LogPath = Field(
+        default=Path("logs/llm_completions.log"),
+        description="The one rotating file (50 MB, 5 rotated files kept) where there are no sinks; not empty.",
+    )
+    log_prompt_preview_length: int = Field(
+        default=500, ge=0, le=10_000_000, description="Characters of a prompt that are kept, from 0 to 10,000,000."
+    )
+    log_response_preview_length: int = Field(
+        default=1000, ge=0, le=10_000_000, description="Characters of an answer that are kept, from 0 to 10,000,000."
+    )
+    enable_performance_tracking: bool = Field(
+        default=True, description="Write a performance_metrics event every `performance_log_interval` completions."
+    )
+    enable_langchain_callbacks: bool = Field(
+        default=True, description="Let LangChain callbacks record; false makes them record nothing."
+    )
+    log_market_context: bool = Field(default=True, description="Keep market_context in events; false drops it.")
+    enable_token_usage_tracking: bool = Field(
+        default=True, description="Keep token usage and cost in events and totals; false leaves both out."
+    )
+    performance_log_interval: int = Field(
+        default=10, gt=0, le=1_000_000_000, description="Completions between two performance_metrics events, from 1."
+    )
+    sinks: tuple[Annotated[Sink | SinkConfig, PlainValidator(_sink), WithJsonSchema({})], ...] = Field(
+        default=(), description="Where events go, in place of completion_log_file: objects with a 'type', or URLs."
+    )
+    service: Word | None = Field(
+        default=None, max_length=200, description="Name of the program, written in each event."
+    )
+    model: Word | None = Field(
+        default=None, max_length=200, description="Model of LLMAgent() without arguments, as provider:name."
+    )
+    redaction: RedactionSettings = Field(
+        default_factory=RedactionSettings, description="What is taken out of texts before they are written."
+    )
+    bind_structlog_contextvars: bool = Field(
+        default=False, description="Add what the program bound with structlog.contextvars to each event."
+    )
+
+    def __init__(self, /, **settings: Unpack[SettingsInput]) -> None:
+        super().__init__(**settings)
+
+    def effective_sinks(self) -> tuple[Sink | SinkConfig, ...]:
+        """Return the sinks to write to: `sinks`, or else the one file that `completion_log_file` names."""
+        return self.sinks or (load_sink_config({"type": "file", "path": self.completion_log_file}),)
+
+    def replace(self, /, **changes: Unpack[SettingsInput]) -> "LLMSettings":
+        """Return settings with some values changed; new `sinks` put an old `completion_log_file` aside, and vice versa.
+
+        Raises:
+            ConfigError: A change is wrong.
+        """
+        values: dict[str, Any] = {name: getattr(self, name) for name in self.model_fields_set}
+        if changes.get("sinks"):
+            values.pop("completion_log_file", None)
+        elif "completion_log_file" in changes:
+            values.pop("sinks", None)
+        return LLMSettings(**cast("SettingsInput", {**values, **changes}))
+
+    @field_validator("sinks", mode="before")
+    @classmethod
+    def _list_of_sinks(cls, given: object) -> object:
+        if isinstance(given, str):
+            return read_sink_list(given)
+        if isinstance(given, Mapping | SinkConfig) or not hasattr(given, "__iter__"):
+            raise ConfigError(Problem("must be a list of sinks; in TOML each begins with [[llm.sinks]]"))
+        return given
+
+    @model_validator(mode="after")
+    def _written_once(self) -> "LLMSettings":
+        if self.sinks and "completion_log_file" in self.model_fields_set:
+            raise ConfigError(Problem("completion_log_file and sinks: set only one, or every event is written twice"))
+        seen: dict[tuple[str, str], int] = {}
+        problems: list[Problem] = []
+        for position, sink in enumerate(self.sinks):
+            for key in _must_differ(sink):
+                if seen.setdefault(key, position) != position:
+                    text = f"has the same {key[0]} as sink {seen[key]}"
+                    problems.append(Problem(text, ("sinks", position)))
+        if problems:
+            raise ConfigError(problems)
+        return self
+
+
+def load_settings(
+    path: str | Path | None = None,
+    *,
+    env_file: str | Path | None = None,
+    secrets_dir: str | Path | None = None,
+    **arguments: Unpack[SettingsInput],
+) -> LLMSettings:
+    """Read the settings; see the module for the sources and their order.
+
+    Args:
+        path: A `.json` or `.toml` file whose section `llm` holds settings; default: the one that `STRUCTLLM_CONFIG`
+            names, if any. It must exist.
+        env_file: A file of variables such as `.env`; default: none is read. It must exist.
+        secrets_dir: A directory with one file per variable (`llm__model`), such as `/run/secrets`; default: none.
+        arguments: Settings; they win over every other source. A mapping such as `redaction={...}` is merged with what
+            weaker sources say, an object replaces it.
+
+    Raises:
+        ConfigError: A source cannot be read, or a setting is unknown or wrong; all problems at once.
+
+    Warns:
+        SettingsWarning: Variables look like settings but are not read; one warning for all.
+    """
+    settings, problems, sources = _load(path, env_file, secrets_dir, arguments)
+    if sources.ignored:
+        lines = "\n".join(f"  {sentence}" for sentence in dict.fromkeys(sources.ignored))
+        warnings.warn(SettingsWarning(f"structllm: variables that are not read\n{lines}"), stacklevel=2)
+    if settings is None:
+        raise ConfigError(problems)
+    return settings
+
+
+def load_with_sources(
+    path: str | Path | None = None,
+    *,
+    env_file: str | Path | None = None,
+    secrets_dir: str | Path | None = None,
+    **arguments: Unpack[SettingsInput],
+) -> tuple[LLMSettings, Sources]:
+    """Like `load_settings`, but also return where each value came from, and leave `sources.ignored` to the caller."""
+    settings, problems, sources = _load(path, env_file, secrets_dir, arguments)
+    if settings is None:
+        raise ConfigError(problems)
+    return settings, sources
+
+
+def known_settings() -> KnownSettings:
+    """Return the settings that exist, each with the settings inside it."""
+    inner = {
+        name: tuple(field.annotation.model_fields)
+        for name, field in LLMSettings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Checked)
+    }
+    return {name: inner.get(name, ()) for name in LLMSettings.model_fields}
+
+
+def _load(
+    path: str | Path | None, env_file: str | Path | None, secrets_dir: str | Path | None, arguments: SettingsInput
+) -> tuple[LLMSettings | None, list[str], Sources]:
+    sources = Sources(known_settings())
+    layers: list[tuple[Variables, str]] = [(read_environment(), "env")]
+    for place, given, read in (
+        (str(env_file), env_file, read_env_file),
+        ("secret", secrets_dir, read_secrets),
+    ):
+        if given is not None:
+            try:
+                layers.append((read(Path(given)), place))
+            except ConfigError as error:
+                sources.add_problems(error)
+    if path is not None:
+        sources.add_file(Path(path))
+    else:
+        for variables, place in layers:
+            if named := variables.get(CONFIG_VARIABLE.lower()):
+                sources.add_file(Path(named), Origin(place, CONFIG_VARIABLE))
+                break
+    for variables, place in reversed(layers):
+        sources.add_variables(variables, place)
+    sources.add_arguments(arguments)
+    sources.choose_destination()
+    try:
+        settings = LLMSettings(**cast("SettingsInput", sources.values))
+    except ConfigError as error:
+        return None, sources.problems(error.problems), sources
+    problems = sources.problems()
+    return (None if problems else settings), problems, sources
+
+
+def _must_differ(sink: Sink | SinkConfig) -> list[tuple[str, str]]:
+    """Return what no other sink may have: its name and, for a file, its path."""
+    if not isinstance(sink, SinkConfig):
+        return []
+    path: object = getattr(sink, "path", None) if getattr(sink, "type", None) == "file" else None
+    keys = [("name", sink.name.lower())] if sink.name else []
+    return [*keys, ("path", os.path.abspath(path))] if isinstance(path, Path) else keys

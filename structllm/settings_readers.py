@@ -55,8 +55,8 @@ def read_secrets(directory: Path) -> Variables:
     return _filled({file.name: _read_text(file, "secret file").strip() for file in files if file.is_file()})
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Return the section `llm` of a JSON or TOML file; empty where the file belongs to others alone.
+def read_config_file(path: Path, known: KnownSettings) -> dict[str, Any]:
+    """Return the section `llm` of a JSON or TOML file; other sections belong to other programs.
 
     Raises:
         ConfigError: The file is missing or broken, or its section is misspelt.
@@ -68,7 +68,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     content = kinds[path.suffix.lower()](text, path)
     if not isinstance(content, dict):
         raise ConfigError(f'{path}: must hold an object such as {{"{SECTION}": {{...}}}}')
-    return _section(cast("dict[str, Any]", content), path)
+    return _section(cast("dict[str, Any]", content), path, known)
 
 
 def json_object(text: str) -> dict[str, Any] | None:
@@ -80,26 +80,24 @@ def json_object(text: str) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
-def looks_like_settings(names: Mapping[str, Any], known: KnownSettings) -> bool:
-    """Say whether a section under a similar name is probably meant for us."""
-    return any(nearest(name, known.keys() - _EVERYDAY, cutoff=0.8) for name in names)
-
-
 def near_misses(variables: Variables, known: KnownSettings) -> Iterator[tuple[str, str]]:
     """Yield the variables that look like ours but are not read, each with the one that was probably meant."""
     joined = {"_".join(parts): "__".join(parts) for parts in _variable_parts(known)}
     for name in variables:
-        section, _, rest = name.partition("__")
-        if rest and section != SECTION and _one_slip_apart(section, SECTION):
-            if nearest(rest.partition("__")[0], known.keys() - _EVERYDAY, cutoff=0.8):
-                yield shown(name.upper()), shown(f"{SECTION}__{rest}".upper())
-        elif name.startswith(f"{SECTION}_") and section != SECTION:
-            single = name.removeprefix(f"{SECTION}_")
-            meant = nearest(single, joined.keys() - _EVERYDAY, cutoff=0.85)
-            if meant and single not in _EVERYDAY:
-                yield shown(name.upper()), f"{SECTION}__{joined[meant]}".upper()
-        elif name != CONFIG_VARIABLE.lower() and nearest(name, [CONFIG_VARIABLE.lower()], cutoff=0.86):
-            yield shown(name.upper()), CONFIG_VARIABLE
+        section, delimiter, rest = name.partition("__")
+        meant: str | None = None
+        if section == SECTION or name == CONFIG_VARIABLE.lower():
+            continue
+        if section.startswith(f"{SECTION}_"):
+            single = section.removeprefix(f"{SECTION}_")
+            whole = None if single in _EVERYDAY else nearest(single, joined.keys() - _EVERYDAY, cutoff=0.85)
+            meant = whole and f"{SECTION}__{joined[whole]}{delimiter}{rest}".upper()
+        elif rest and _one_slip_apart(section, SECTION) and _is_setting_like(rest.partition("__")[0], known):
+            meant = f"{SECTION}__{rest}".upper()
+        elif nearest(name, [CONFIG_VARIABLE.lower()], cutoff=0.86):
+            meant = CONFIG_VARIABLE
+        if meant:
+            yield shown(name.upper()), shown(meant)
 
 
 def _variable_parts(known: KnownSettings) -> Iterator[tuple[str, ...]]:
@@ -146,7 +144,8 @@ def _parse_json(text: str, path: Path) -> object:
     except json.JSONDecodeError as error:
         problem = f"{path}:{error.lineno}:{error.colno}: not valid JSON ({error.msg})"
     except (ValueError, RecursionError) as error:
-        problem = f"{path}: not valid JSON ({'nested too deeply' if isinstance(error, RecursionError) else 'number too long'})"
+        reason = "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
+        problem = f"{path}: not valid JSON ({reason})"
     raise ConfigError(problem)
 
 
@@ -167,8 +166,23 @@ def _end_of(text: str) -> tuple[int, int]:
     return len(lines), len(lines[-1]) + 1
 
 
-def _section(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    section: object = content.get(SECTION, {})
-    if not isinstance(section, dict):
-        raise ConfigError(f"{SECTION} ({path}): must be an object of settings")
-    return cast("dict[str, Any]", section)
+def _section(content: dict[str, Any], path: Path, known: KnownSettings) -> dict[str, Any]:
+    problems: list[str] = []
+    for name, value in content.items():
+        if name == SECTION:
+            if not isinstance(value, dict):
+                problems.append(f"{SECTION} ({path}): must be an object of settings")
+        elif "_" in name and name in known:
+            problems.append(f"{name} ({path}): belongs inside the section '{SECTION}'")
+        elif isinstance(value, dict) and _one_slip_apart(name.lower(), SECTION):
+            inner = cast("dict[str, Any]", value)
+            if name.lower() == SECTION or any(_is_setting_like(setting, known) for setting in inner):
+                problems.append(f"{shown(name)} ({path}): unknown section; did you mean '{SECTION}'?")
+    if problems:
+        raise ConfigError(problems)
+    return cast("dict[str, Any]", content.get(SECTION, {}))
+
+
+def _is_setting_like(name: str, known: KnownSettings) -> bool:
+    """Say whether a name is a setting or a slip of one, so that what holds it is probably meant for us."""
+    return nearest(name, known.keys() - _EVERYDAY, cutoff=0.8) is not None

@@ -1,170 +1,156 @@
-"""Where settings come from: file, secrets, `.env`, environment and arguments, merged with a memory of each origin.
+"""Settings put together from several sources, with a memory of where each value came from.
 
-pydantic-settings reads the variables. The merge is our own, because messages and `structllm config show` need to know
-which variable or file a value came from, and because one sink of a list can be patched by a variable.
+The merge is our own because messages and `structllm config show` name the variable or file of each value, and because a
+variable can patch one sink of a list.
 """
 
-import json
-import os
-import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, cast
 
-from structllm._options import KeyPath, Problem, did_you_mean, dotted, nearest, shown
+from structllm._options import KeyPath, Problem, did_you_mean, dotted, shown
 from structllm.errors import ConfigError
-from structllm.sinks.registry import read_sink_url, sink_types, split_sink_urls
-
-CONFIG_VARIABLE = "STRUCTLLM_CONFIG"
-SECTION = "llm"
-_PREFIX = "llm__"
+from structllm.settings_readers import (
+    SECTION,
+    KnownSettings,
+    Variables,
+    json_object,
+    near_misses,
+    read_config_file,
+)
+from structllm.sinks.registry import read_sink_list, read_sink_url, sink_types
 
 # Settings are nested less deeply than this; what is deeper is a value, which is replaced as a whole.
 _DEEPEST = 4
-
-# Settings whose names are everyday words: LLM_MODEL belongs to other programs more often than it is a slip.
-_EVERYDAY = frozenset({"model", "service"})
-
-KnownSettings = Mapping[str, Sequence[str]]
-"""The settings, each with the settings inside it (none for a plain value)."""
 
 
 class Origin(NamedTuple):
     """Where a value came from.
 
     Attributes:
-        place: `env`, `secret`, `argument`, or the name of the file.
+        place: `env`, `secret`, `argument`, or the name of a file.
         variable: The variable, where it came from one.
+        at: The setting that the variable stands for; what it sets may lie deeper, where its value is an object.
     """
 
     place: str
     variable: str | None = None
+    at: KeyPath = ()
 
     def __str__(self) -> str:
         if self.variable:
             return f"{self.variable} ({self.place})"
         return self.place if self.place == "argument" else f"{self.place} (file)"
 
-    def tell(self, text: str, path: KeyPath, set_at: KeyPath) -> str:
-        """Return a problem with the setting at `path`, of which this origin set `set_at` or all of it, as a sentence."""
-        if not self.variable:
-            name = dotted(path if self.place == "argument" else (SECTION, *path))
-            return f"{name} ({self.place}): {text}"
-        rest = path[len(set_at) :]
-        if set_at == ("sinks",) and rest:
-            return f"{self}: sink {rest[0]}: " + (f"{dotted(rest[1:])}: {text}" if rest[1:] else text)
-        return f"{self}: {dotted(rest)}: {text}" if rest else f"{self}: {text}"
+    def name_of(self, path: KeyPath) -> str:
+        """Return how the user wrote the setting at `path` there."""
+        if self.variable:
+            return str(self)
+        return f"{dotted(path if self.place == 'argument' else (SECTION, *path))} ({self.place})"
+
+    def tell(self, problem: Problem) -> str:
+        """Return a problem with a setting from here as a sentence."""
+        inside: KeyPath = problem.path[len(self.at) :] if self.variable else ()
+        item = "sink" if self.at == ("sinks",) else "item"
+        names = [f"{item} {part}" if isinstance(part, int) else shown(part) for part in inside]
+        return ": ".join([self.name_of(problem.path), *names, problem.text])
 
 
 class Sources:
-    """The settings as given, put together from the weakest source to the strongest.
+    """The settings as given, from the weakest source to the strongest: add them in this order.
 
     Args:
         known: The settings that exist.
 
     Attributes:
-        values: The settings given, nested; lists of sinks are lists.
-        problems: What was wrong with the sources, in words.
+        values: The settings given, nested.
         ignored: Variables that were not read although they look like ours, in words.
     """
 
     def __init__(self, known: KnownSettings) -> None:
         self.values: dict[str, Any] = {}
-        self.problems: list[str] = []
         self.ignored: list[str] = []
         self._known = known
         self._origins: dict[KeyPath, Origin] = {}
+        self._problems: list[str] = []
         self._sink_problems: list[str] = []
         self._sinks_are_known = True
 
     def add_file(self, path: Path, named_by: Origin | None = None) -> None:
-        """Add the section `llm` of a JSON or TOML file.
-
-        Args:
-            path: The file.
-            named_by: The variable that named it, if one did.
-        """
+        """Add the section `llm` of a JSON or TOML file, which a variable may have named."""
         try:
-            section = _section(_parse_file(path), str(path))
+            section = read_config_file(path, self._known)
         except ConfigError as error:
-            prefix = f"{named_by}: " if named_by else ""
-            self.problems.extend(prefix + problem for problem in error.problems)
-            self._sinks_are_known = False  # so that patches of its sinks are not called wrong as well
+            self.add_problems(error, named_by)
+            self._sinks_are_known = False  # so that the patches of its sinks are not called wrong as well
         else:
             self._put((), section, Origin(str(path)))
 
-    def add_variables(self, variables: Mapping[str, str | None], place: str) -> None:
+    def add_variables(self, variables: Variables, place: str) -> None:
         """Add variables named `LLM__...`, and `LLM` where it holds a JSON object; note those that only look like it."""
-        whole = variables.get(SECTION)
-        if whole:
-            section = _json_object(whole)
+        if SECTION in variables:
+            section = json_object(variables[SECTION])
             if section is None:
-                self.ignored.append(
-                    f"LLM ({place}): ignored, it is no JSON object; use LLM__<SETTING>=value for one setting"
-                )
+                hint = "use LLM__<SETTING>=value for one setting"
+                self.ignored.append(f"LLM ({place}): ignored, it is no JSON object; {hint}")
             else:
                 self._put((), section, Origin(place, "LLM"))
-        ours = [name for name, value in variables.items() if name.startswith(_PREFIX) and value]
+        prefix = f"{SECTION}__"
+        ours = [name for name in variables if name.startswith(prefix)]
         # Whole values first, so that what patches a part of them comes after.
         for name in sorted(ours, key=lambda name: (name.count("__"), name)):
-            self._add_variable(name, str(variables[name]), Origin(place, shown(name.upper())))
-        for name in variables:
-            meant = _meant_variable(name, self._known)
-            if meant:
-                self.ignored.append(f"{shown(name.upper())} ({place}): not read; did you mean {meant}?")
+            path = tuple(name.removeprefix(prefix).split("__"))
+            self._add_variable(path, variables[name], Origin(place, shown(name.upper()), path))
+        for name, meant in near_misses(variables, self._known):
+            self.ignored.append(f"{name} ({place}): not read; did you mean {meant}?")
 
     def add_arguments(self, arguments: Mapping[str, Any]) -> None:
-        """Add keyword arguments. A mapping is merged, an object replaces what weaker sources say."""
+        """Add keyword arguments. A mapping is merged; an object replaces what weaker sources say."""
         for name, value in arguments.items():
             self._put((name,), value, Origin("argument"))
 
+    def add_problems(self, error: ConfigError, named_by: Origin | None = None) -> None:
+        """Note what was wrong with a source, which a variable may have named."""
+        self._problems.extend(f"{named_by}: {problem}" if named_by else problem for problem in error.problems)
+
     def choose_destination(self) -> None:
-        """Let `completion_log_file` or `sinks` go where an argument names the other; else both are a problem."""
+        """Where `completion_log_file` and `sinks` are both set, let an argument win, else call it a problem."""
         file, sinks = self._origins.get(("completion_log_file",)), self._origins.get(("sinks",))
-        if file is None or sinks is None or not self.values["sinks"]:
+        if file is None or sinks is None or not self.values.get("sinks"):
             return
-        if file == sinks == Origin("argument") or "argument" not in {file.place, sinks.place}:
-            names = [origin.variable or str(origin) for origin in (file, sinks)]
-            where = f" ({names[0]} and {names[1]})" if file != Origin("argument") else ""
-            self.problems.append(
-                f"completion_log_file and sinks are both set{where}; keep one, or every event is written twice"
-            )
-            self._drop("completion_log_file")
-        else:
+        if (file.place == "argument") != (sinks.place == "argument"):
             self._drop("sinks" if file.place == "argument" else "completion_log_file")
+            return
+        names = f"{file.name_of(('completion_log_file',))} and {sinks.name_of(('sinks',))}"
+        self._problems.append(f"{names}: set only one, or every event is written twice")
+        self._drop("completion_log_file")
 
-    def all_problems(self, found: Iterable[str] = ()) -> list[str]:
+    def problems(self, found: Iterable[str] = ()) -> list[str]:
         """Return every problem once: those of the sources, and those found in the merged values."""
-        told = [self._tell(problem) if isinstance(problem, Problem) else problem for problem in found]
-        return list(dict.fromkeys([*self.problems, *self._sink_problems, *told]))
+        return list(dict.fromkeys([*self._problems, *self._sink_problems, *map(self._tell, found)]))
 
-    def origin(self, path: KeyPath) -> str:
-        """Return where the setting at `path` came from, in words; `default` where nobody set it."""
-        found = self._nearest_origin(path)
-        return str(found[1]) if found else "default"
+    def origin(self, path: KeyPath) -> Origin | None:
+        """Return where the setting at `path` came from; None where nobody set it."""
+        outwards = (path[:length] for length in range(len(path), 0, -1))
+        return next((self._origins[outer] for outer in outwards if outer in self._origins), None)
 
-    def _tell(self, problem: Problem) -> str:
-        found = self._nearest_origin(problem.path)
-        return found[1].tell(problem.text, problem.path, found[0]) if found else problem.text
+    def _tell(self, problem: str) -> str:
+        if not isinstance(problem, Problem):
+            return problem
+        origin = self.origin(problem.path)
+        return origin.tell(problem) if origin else str(problem)
 
-    def _nearest_origin(self, path: KeyPath) -> tuple[KeyPath, Origin] | None:
-        for length in range(len(path), 0, -1):
-            if path[:length] in self._origins:
-                return path[:length], self._origins[path[:length]]
-        return None
-
-    def _add_variable(self, name: str, value: str, origin: Origin) -> None:
-        first, *rest = path = tuple(name.removeprefix(_PREFIX).split("__"))
-        if first == "sinks" and rest:
+    def _add_variable(self, path: tuple[str, ...], value: str, origin: Origin) -> None:
+        name, *inner = path
+        if name == "sinks" and inner:
             self._patch_sink(path[1:], value, origin)
-        elif rest and not self._known.get(first, [first]):
-            self.problems.append(f"{origin}: unknown setting; did you mean '{first}'?")
-        elif not rest and self._known.get(first):
-            section = _json_object(value)
+        elif inner and name in self._known and not self._known[name]:
+            self._problems.append(f"{origin}: unknown setting; did you mean '{name}'?")
+        elif not inner and self._known.get(name):
+            section = json_object(value)
             if section is None:
                 hint = f"use {origin.variable}__<SETTING>=value for one setting"
-                self.problems.append(f"{origin}: must be a JSON object; {hint}")
+                self._problems.append(f"{origin}: must be a JSON object; {hint}")
             else:
                 self._put(path, section, origin)
         else:
@@ -174,57 +160,57 @@ class Sources:
         """Set a value. An object is merged into what is there, anything else replaces it."""
         if path == ("sinks",):
             self._put_sinks(value, origin)
-        elif isinstance(value, Mapping) and value and len(path) < _DEEPEST:
-            for key, inner in value.items():
+        elif isinstance(value, Mapping) and len(path) < _DEEPEST and (value or not path):
+            for key, inner in cast("Mapping[object, Any]", value).items():
                 self._put((*path, str(key)), inner, origin)
-        elif path and not (isinstance(value, Mapping) and self._nearest_origin(path)):
+        else:
             inside = self.values
             for depth, key in enumerate(path[:-1], start=1):
                 if not isinstance(inside.get(str(key)), dict):
                     inside[str(key)] = {}
                     self._forget(path[:depth])
                 inside = inside[str(key)]
-            inside[str(path[-1])] = value
+            last = str(path[-1])
+            if value == {} and isinstance(inside.get(last), dict):
+                return  # an empty object says nothing about what it could hold
+            inside[last] = value
             self._forget(path)
             self._origins[path] = origin
 
     def _put_sinks(self, value: Any, origin: Origin) -> None:
         self._drop("sinks")
+        self._sinks_are_known = True
         if isinstance(value, str):
             try:
                 value = read_sink_list(value)
             except ConfigError as error:
-                self._sink_problems.extend(origin.tell(str(problem), ("sinks",), ("sinks",)) for problem in error.problems)
+                self._sink_problems.extend(f"{origin.name_of(('sinks',))}: {problem}" for problem in error.problems)
                 self._sinks_are_known = False
                 return
-        self._sinks_are_known = True
-        self.values["sinks"] = list(value) if isinstance(value, list | tuple) else value
+        self.values["sinks"] = value
         self._origins["sinks",] = origin
 
     def _patch_sink(self, path: tuple[str, ...], value: str, origin: Origin) -> None:
-        """Set one setting of one sink, which is named by its name, its type or its position."""
-        sinks = self.values.get("sinks", [])
+        """Set one setting of one sink, which `path` names by name, type or position."""
+        sinks: object = self.values.get("sinks", [])
         if not self._sinks_are_known or not isinstance(sinks, list):
             return
+        items = [*cast("Iterable[Any]", sinks)]
         which, *keys = path
-        if not keys or not all(keys):
-            self._sink_problems.append(f"{origin}: add the setting to change: LLM__SINKS__<NAME or NUMBER>__<SETTING>")
+        if not keys:
+            self._sink_problems.append(f"{origin}: name the setting to change: {origin.variable}__<SETTING>=value")
             return
         try:
-            position = _position(which, sinks)
-            item = sinks[position]
-            sink = read_sink_url(item) if isinstance(item, str) else item
+            position = _position(which, items)
         except ConfigError as error:
-            # A broken URL is reported where it stands; that it cannot be patched needs no second sentence.
-            self._sink_problems.extend(f"{origin}: {problem}" for problem in error.problems if not _broken(which, sinks))
+            self._sink_problems.extend(f"{origin}: {problem}" for problem in error.problems)
             return
-        if isinstance(sink, dict):
-            inside = sinks[position] = dict(sink)
-            for key in keys[:-1]:
-                nested = inside.get(key)
-                inside[key] = inside = dict(nested) if isinstance(nested, dict) else {}
-            inside[keys[-1]] = value
-            self._origins["sinks", position, *keys] = origin
+        sink = _as_object(items[position])
+        if sink is not None:  # what is wrong with one that is no object is told where it stands
+            self.values["sinks"] = [*items[:position], sink, *items[position + 1 :]]
+            _set_inside(sink, keys, value)
+            patched: KeyPath = ("sinks", position, *keys)
+            self._origins[patched] = origin._replace(at=patched)
 
     def _drop(self, name: str) -> None:
         self.values.pop(name, None)
@@ -234,3 +220,47 @@ class Sources:
 
     def _forget(self, path: KeyPath) -> None:
         self._origins = {known: origin for known, origin in self._origins.items() if known[: len(path)] != path}
+
+
+def _position(which: str, sinks: list[Any]) -> int:
+    """Return the position of the sink that is meant; raise ConfigError where none or several are."""
+    objects = [_as_object(item) or {} for item in sinks]
+    if which.isdecimal() and len(which) < 5 and int(which) < len(sinks):
+        return int(which)
+    names = [_folded(sink.get("name") or sink.get("type")) for sink in objects]
+    matches = [position for position, name in enumerate(names) if name == _folded(which)]
+    if len(matches) == 1:
+        return matches[0]
+    if not sinks:
+        raise ConfigError("there is no sink to change; set LLM__SINKS, or list sinks in the config file")
+    if matches:
+        listed = " and ".join(str(position) for position in matches)
+        raise ConfigError(f"sinks {listed} are both called so; give them names, or say LLM__SINKS__{matches[0]}__...")
+    types = [sink.get("type") if sink.get("type") in sink_types() else "?" for sink in objects]
+    listed = ", ".join(f"{position} {kind}" for position, kind in enumerate(types))
+    hint = did_you_mean(_folded(which), filter(None, names))
+    raise ConfigError(f"no sink is called '{shown(which)}'{hint} (sinks: {listed})")
+
+
+def _folded(name: object) -> str:
+    """Return a sink's name as it can be written in a variable."""
+    return name.lower().replace("-", "_").replace(".", "_") if isinstance(name, str) else ""
+
+
+def _as_object(item: object) -> dict[str, Any] | None:
+    """Return a copy of the object that an item of the list of sinks is, or None where it is none."""
+    if isinstance(item, str):
+        try:
+            return read_sink_url(item)
+        except ConfigError:
+            return None
+    return dict(cast("Mapping[str, Any]", item)) if isinstance(item, Mapping) else None
+
+
+def _set_inside(sink: dict[str, Any], keys: list[str], value: str) -> None:
+    *outer, last = keys
+    for key in outer:
+        nested: object = sink.get(key)
+        sink[key] = dict(cast("Mapping[str, Any]", nested)) if isinstance(nested, Mapping) else {}
+        sink = sink[key]
+    sink[last] = value

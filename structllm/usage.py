@@ -220,7 +220,7 @@ def _collect(raw: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _object(value: object, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise UsageError("not_an_object", name)
     return cast("Mapping[str, Any]", value)
 

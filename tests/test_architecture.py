@@ -25,34 +25,41 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"structllm": "structllm", "structllm.processors": "processors", "structllm.sinks": "sinks"}
 """Import name to folder. The inner two lie beside `structllm/`; symlinks inside it serve editors and type checkers."""
 
-READ_SIDE = ("structllm.segment", "structllm.query", "structllm.console", "structllm.cli")
-
-WRITES_TOO = ("structllm.cli.demo", "structllm.cli.doctor", "structllm.cli.config")
-"""Commands that need the write side; they import it inside their functions."""
-
-WRITE_SIDE = (
-    "structllm._emitter",
-    "structllm._fanout",
-    "structllm._pending",
-    "structllm.agent",
-    "structllm.assemble",
-    "structllm.demo",
-    "structllm.langchain",
-    "structllm.logger",
-    "structllm.messages",
-    "structllm.processors",
-    "structllm.settings",
-    "structllm.sinks",
+READ_SIDE = (
+    "structllm.backward",
+    "structllm.cli",
+    "structllm.console",
+    "structllm.figures",
+    "structllm.follow",
+    "structllm.query",
+    "structllm.segment",
+    "structllm.sequence",
+    "structllm.totals",
+    "structllm.unpack",
 )
+
+SHARED = (
+    "structllm.__version__",
+    "structllm._types",
+    "structllm.errors",
+    "structllm.events",
+    "structllm.metrics",
+    "structllm.pricing",
+    "structllm.usage",
+)
+"""What the read side may import beside itself: definitions and sums, nothing that writes."""
+
+LATE = ("structllm.cli.config", "structllm.cli.demo", "structllm.cli.doctor", "structllm.cli.source")
+"""Commands that need the settings or the write side all the same; they import it inside their functions."""
 
 
 class Ban(NamedTuple):
-    """Modules that may not import others; a name stands for itself and for everything below it."""
+    """Modules that may not import others, `but` for some; a name stands for itself and for everything below it."""
 
     who: tuple[str, ...]
     what: tuple[str, ...]
-    except_for: tuple[str, ...] = ()
-    only_at_module_level: bool = False
+    but: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()  # of `who`, those bound at module level only
 
 
 BANS = (
@@ -60,8 +67,7 @@ BANS = (
     Ban(("structllm.sinks",), ("structllm.processors", "structllm.settings", "structllm.logger")),
     Ban(("structllm._types", "structllm.errors"), ("structllm",)),
     Ban(("structllm._emitter", "structllm._fanout"), ("structllm.sinks", "structllm.settings", "structllm.logger")),
-    Ban(READ_SIDE, (*WRITE_SIDE, "structlog", "pydantic", "pydantic_settings"), except_for=WRITES_TOO),
-    Ban(WRITES_TOO, (*WRITE_SIDE, "structlog", "pydantic", "pydantic_settings"), only_at_module_level=True),
+    Ban(READ_SIDE, ("structllm", "structlog", "pydantic", "pydantic_settings"), (*READ_SIDE, *SHARED), LATE),
 )
 
 ONLY_IN = {
@@ -194,7 +200,8 @@ def imports(tree: ast.Module, module: str) -> Iterator[Import]:
                 package = module.split(".")[:-1]
                 above = package[: len(package) - level + 1] if level else []
                 origin = ".".join([*above, source] if source else above)
-                names = [origin, *(f"{origin}.{alias.name}" for alias in aliases)]
+                names = [origin] if origin != "structllm" else []  # the package itself holds nothing but names
+                names += [f"{origin}.{alias.name}" for alias in aliases]
             case ast.Call(
                 func=ast.Name(id=called) | ast.Attribute(attr=called), args=[ast.Constant(value=str(name)), *_]
             ):
@@ -218,9 +225,10 @@ def forbidden_imports(tree: ast.Module, module: str) -> list[str]:
     door = front_door()
     found = []
     for name, line, at_module_level in imports(tree, module):
+        home = door.get(name, name)
         for ban in BANS:
-            bound = within(module, ban.who) and not within(module, ban.except_for)
-            if bound and (at_module_level or not ban.only_at_module_level) and within(door.get(name, name), ban.what):
+            bound = within(module, ban.who) and (at_module_level or not within(module, ban.late))
+            if bound and within(home, ban.what) and not within(home, ban.but):
                 found.append(f"line {line}: {module} imports {name}")
         for target, homes in ONLY_IN.items():
             if within(name, (target,)) and not within(module, (target, *homes)):
@@ -449,6 +457,9 @@ PLANTED_IMPORTS = [
     ("structllm.query", "from structllm.logger import ChatCompletionLogger"),
     ("structllm.query", "def f():\n    import structlog"),
     ("structllm.query", "from structllm import create_llm_logger"),
+    ("structllm.query", "import structllm"),
+    ("structllm.query", "from structllm import settings"),
+    ("structllm.query", "from structllm import a_module_of_tomorrow"),
     ("structllm.cli.tail", "def f():\n    from structllm.settings import load_settings"),
     ("structllm.cli.doctor", "from structllm.settings import load_settings"),
     ("structllm.errors", "from structllm import events"),
@@ -468,6 +479,7 @@ ALLOWED_IMPORTS = [
     ("structllm.cli.doctor", "def f():\n    from structllm.settings import load_settings"),
     ("structllm.cli.demo", "def f():\n    from structllm.assemble import create_llm_logger"),
     ("structllm.langchain", "from langchain_core.callbacks import BaseCallbackHandler"),
+    ("structllm.query", "from structllm import segment, __version__"),
     ("structllm.query", "import orjson\nfrom structllm.events import event_fields"),
     ("structllm.demo.run", "from structllm import create_llm_logger"),
     ("structllm.__init__", "from structllm.assemble import create_llm_logger"),

@@ -1,0 +1,5 @@
+"""The `structllm` command."""
+
+from structllm.cli.group import cli, main
+
+__all__ = ["cli", "main"]

@@ -1,6 +1,7 @@
 """The logger's methods: what each writes, and that none disturbs its caller."""
 
 import asyncio
+import secrets
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,7 +92,7 @@ class TestRequest:
     def test_secret_is_redacted_before_the_cut(self) -> None:
         """A key across the cut leaves no part of itself."""
         logger, sink, _ = build(log_prompt_preview_length=20)
-        key = "sk-" + "proj-" + "A1b2C3d4" * 6
+        key = "sk-" + "proj-" + secrets.token_urlsafe(48)
         logger.log_completion_request("the key is " + key, "m")
         assert sink.events[0]["prompt_preview"].startswith("the key is [REDACTED:")
         assert key[:6] not in sink.records[0].line.decode()
@@ -501,7 +502,7 @@ class TestBuilding:
     def test_own_processors_run_before_redaction(self) -> None:
         """What an own processor adds is normalised and redacted like everything else."""
         sink = MemorySink()
-        secret = "sk-" + "ant-api03-" + "Zz9" * 20
+        secret = "sk-" + "ant-api03-" + secrets.token_urlsafe(60)
 
         def add(logger: Any, method_name: str, event: Any) -> Any:
             event["added"] = {"text": f"key {secret}", "when": datetime(2026, 1, 1, tzinfo=UTC)}

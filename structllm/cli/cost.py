@@ -1,0 +1,137 @@
+"""`structllm cost`: what the calls cost, and how much of that is known."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+import click
+
+from structllm.cli.output import UNNAMED, Column, emit, emit_json, emit_table, hint
+from structllm.cli.source import Source, reading
+from structllm.console import escape
+from structllm.query import Call, calls_of, causes_of
+from structllm.totals import Totals, total_by
+
+NONE = "(none)"
+GROUPS = ("model", "day", "session", "symbol", "decision", "provider")
+
+
+def _groups(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    unknown = [name for name in names if name not in GROUPS]
+    if unknown or not names:
+        raise click.BadParameter(f"{', '.join(unknown) or value!r} is none of {', '.join(GROUPS)}", ctx, param)
+    return names
+
+
+@click.command()
+@click.option("--by", default="model", show_default=True, callback=_groups, metavar="NAME,...",
+              help=f"What to add up by: {', '.join(GROUPS)}; several give a row for each combination.")
+@reading
+def cost(source: Source, by: Sequence[str], as_json: bool) -> None:
+    """What the calls cost, in US dollars.
+
+    A call without a known price is shown as - and never counted as $0: the total then says "at least". A call that led
+    to several decisions is in the row of each, and once in the total.
+    """
+    decisions = Decisions()
+    watch = decisions.add if {"decision", "symbol"} & set(by) else None
+    calls: Iterable[Call] = (
+        call for call in calls_of(source.events(), datetime.now(UTC), watch) if source.wanted.call(call)
+    )
+    if watch is not None:
+        calls = list(calls)  # decisions come after the calls that led to them
+    groups, whole = total_by(calls, lambda call: list(product(*(_KEYS[name](call, decisions) for name in by))))
+    groups = {key: totals for key, totals in groups.items() if totals.calls}
+    ranked = sorted(groups.items(), key=(lambda item: item[0]) if "day" in by else _dearest_first)
+    if as_json:
+        rows = [{**dict(zip(by, key, strict=True)), **_numbers(totals)} for key, totals in ranked]
+        emit_json({"by": list(by), "rows": rows, "total": _numbers(whole)})
+    elif whole.calls:
+        _emit(by, ranked, whole)
+    source.finish(whole.calls, "finished call")
+
+
+class Decisions:
+    """Which decisions a request led to, and about what symbol."""
+
+    def __init__(self) -> None:
+        self._by_request: dict[str, list[tuple[str, str | None]]] = {}
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take an event; only decisions matter."""
+        decision_id, symbol = event.get("decision_id"), event.get("symbol")
+        if event["event_type"] == "trading_decision" and isinstance(decision_id, str):
+            for request_id in causes_of(event):
+                known = (decision_id, symbol if isinstance(symbol, str) else None)
+                self._by_request.setdefault(request_id, []).append(known)
+
+    def ids(self, request_id: str) -> list[str]:
+        """Return the decisions that a request led to."""
+        return list(dict.fromkeys(decision_id for decision_id, _ in self._by_request.get(request_id, ())))
+
+    def symbol(self, request_id: str) -> str | None:
+        """Return what the first of them that says so was about."""
+        return next((symbol for _, symbol in self._by_request.get(request_id, ()) if symbol), None)
+
+
+_KEYS: Mapping[str, Callable[[Call, Decisions], Sequence[str]]] = {
+    "model": lambda call, _: [call.model or UNNAMED],
+    "day": lambda call, _: [(call.started or call.ended or UNNAMED)[:10]],
+    "session": lambda call, _: [call.session_id or UNNAMED],
+    "symbol": lambda call, decisions: [call.symbol or decisions.symbol(call.request_id) or NONE],
+    "decision": lambda call, decisions: decisions.ids(call.request_id) or [NONE],
+    "provider": lambda call, _: [call.provider or UNNAMED],
+}
+
+
+def _dearest_first(item: tuple[tuple[str, ...], Totals]) -> tuple[Any, ...]:
+    key, totals = item
+    return -totals.at_least_usd, -totals.calls, key
+
+
+def _emit(by: Sequence[str], ranked: Sequence[tuple[tuple[str, ...], Totals]], whole: Totals) -> None:
+    columns = [*(Column(name.capitalize(), style="bold") for name in by), *_COLUMNS]
+    rows = [[*key, *_cells(totals, ">= ")] for key, totals in ranked]
+    emit_table(columns, rows, total=["Total", *[""] * (len(by) - 1), *_cells(whole, "at least ")])
+    if whole.unpriced_calls:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in whole.unpriced.most_common())
+        verb = "has" if whole.unpriced_calls == 1 else "have"
+        emit("")
+        emit(escape(f"{whole.unpriced_calls:,} of {whole.calls:,} calls {verb} no known price ({reasons})."))
+    if whole.pending or whole.orphaned:
+        hint(f"{whole.pending + whole.orphaned:,} requests without a response are not counted")
+
+
+_COLUMNS = (
+    Column("Calls", right=True),
+    Column("Prompt", right=True),
+    Column("Completion", right=True),
+    Column("Tokens", right=True),
+    Column("Cost", right=True, style="yellow"),
+    Column("Unpriced", right=True),
+)
+
+
+def _cells(totals: Totals, bound: str) -> list[str]:
+    return [
+        f"{totals.calls:,}",
+        f"{totals.prompt_tokens:,}",
+        f"{totals.completion_tokens:,}",
+        f"{totals.total_tokens:,}",
+        totals.cost_text(bound),
+        f"{totals.unpriced_calls:,}" if totals.unpriced_calls else "-",
+    ]
+
+
+def _numbers(totals: Totals) -> dict[str, Any]:
+    return {
+        "calls": totals.calls,
+        "prompt_tokens": totals.prompt_tokens,
+        "completion_tokens": totals.completion_tokens,
+        "total_tokens": totals.total_tokens,
+        "cost_usd": None if totals.cost_usd is None else float(totals.cost_usd),
+        "unpriced_calls": totals.unpriced_calls,
+        "unpriced_by_status": dict(totals.unpriced.most_common()),
+    }

@@ -1,0 +1,133 @@
+"""What every reading command shares: which files, which events of them, and what to say about the reading."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from structllm.cli.output import Failure, hint
+from structllm.query import Filter, parse_since
+from structllm.segment import Entry, ReadReport, read
+
+DEFAULT_LOG = "logs/llm_completions.log"
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+
+
+class Source:
+    """The events that a command reads.
+
+    Args:
+        paths: What the user named; nothing means what the settings name.
+        wanted: Which events count.
+    """
+
+    def __init__(self, paths: Sequence[str], wanted: Filter) -> None:
+        self.wanted = wanted
+        self.report = ReadReport()
+        self.paths = list(paths) or default_paths()
+        for path in self.paths:
+            if path.startswith("s3://"):
+                raise Failure(f"{path}: objects cannot be read in place; copy them here and name the directory")
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every event once, wanted or not."""
+        try:
+            return read(self.paths, self.report)
+        except FileNotFoundError as error:
+            raise missing(str(error)) from None
+
+    def events(self) -> Iterator[Mapping[str, Any]]:
+        """Yield every event once, wanted or not, without its line."""
+        return (entry.event for entry in self.entries())
+
+    def finish(self, found: object = True, what: str = "event") -> None:
+        """Say what was met besides events, and why there is nothing to show if so; exit 1 if a file was unreadable."""
+        for sentence in self.report.hints():
+            hint(sentence)
+        if not self.report.events and not self.report.unreadable:
+            hint(f"no events yet in {', '.join(self.paths)}")
+        elif not found:
+            hint(f"none of {self.report.events} events is the {what} asked for")
+        if self.report.unreadable:
+            click.get_current_context().exit(1)
+
+
+def missing(path: str) -> Failure:
+    """Return the failure that says that there is no such log, and what to do."""
+    if path == DEFAULT_LOG:
+        return Failure(
+            f"there is no {path} here; run the program that logs (or `structllm demo`), or name a file or directory"
+        )
+    return Failure(f"there is no {path}; `structllm doctor` shows where the settings write, or name another path")
+
+
+def default_paths() -> list[str]:
+    """Return the files that the settings name. Loading settings takes half a second, so only where there are any."""
+    if not settings_given():
+        return [DEFAULT_LOG]
+    from structllm.cli.config import configured_files
+
+    files = configured_files()
+    if not files:
+        raise Failure("the settings name no file to read; name files or directories: structllm COMMAND PATH...")
+    # A sink creates its file when the program starts, so of several some may be there and some not.
+    return [path for path in files if os.path.exists(path)] or files[:1]
+
+
+def settings_given() -> bool:
+    """Return whether the environment holds settings or names a file of them."""
+    return "STRUCTLLM_CONFIG" in os.environ or any(
+        name.upper().startswith("LLM__") or (name.upper() == "LLM" and value.lstrip().startswith("{"))
+        for name, value in os.environ.items()
+    )
+
+
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """Turn a value such as `15m` into the moment meant, counted back from now."""
+    try:
+        return None if value is None else parse_since(value, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is {error}", ctx, param) from None
+
+
+def path_arguments(command: AnyCommand) -> AnyCommand:
+    """Add PATH... to a command, as `paths`."""
+    return click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path())(command)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+color_option = click.option(
+    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True, help="Use colours."
+)
+
+
+def filter_options(command: AnyCommand) -> AnyCommand:
+    """Add the options that say which events count."""
+    for option in (
+        click.option("--session", metavar="ID", help="Only this session; the beginning of its id will do."),
+        click.option("--model", metavar="NAME", help="Only this model; * stands for anything."),
+        click.option(
+            "--since", callback=_moment, metavar="WHEN", help="Nothing before: 15m, 2h, 7d, 2024-01-15T10:30Z."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def reading(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command PATH..., the filter options and --json; it is called with `source` and `as_json`."""
+
+    @filter_options
+    @json_option
+    @path_arguments
+    @functools.wraps(command)
+    def run(
+        paths: Sequence[str], since: datetime | None, model: str | None, session: str | None, **options: Any
+    ) -> None:
+        command(source=Source(paths, Filter(since=since, model=model, session=session)), **options)
+
+    return run

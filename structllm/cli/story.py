@@ -1,0 +1,151 @@
+"""Events told in full: a heading, the facts that matter first, every other field, and the texts as they were written."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+from structllm.console import escape, style
+from structllm.figures import format_count, format_duration, format_tokens, format_usd, mapping, number
+from structllm.query import as_usd
+
+_COLUMNS = 14  # of the names of facts
+_UNTOLD = ("event_type", "timestamp", "session_id", "schema_version", "writer", "seq", "completion_number")
+
+Fields = dict[str, Any]
+"""What of an event has not been told yet; a teller takes out what it tells."""
+
+
+class Teller(NamedTuple):
+    """How an event type is told: its title and style, its own id, its first facts, and its texts, told last."""
+
+    title: str
+    style: str
+    identity: str
+    facts: Callable[[Fields], dict[str, str]]
+    texts: tuple[str, ...]
+
+
+def tell_story(events: Iterable[Mapping[str, Any]], color: bool) -> Iterator[str]:
+    """Yield the lines that tell these events, an empty one between two."""
+    for index, event in enumerate(events):
+        if index:
+            yield ""
+        yield from _tell(event, color)
+
+
+def _tell(event: Mapping[str, Any], color: bool) -> Iterator[str]:
+    teller = _TELLERS.get(event["event_type"], Teller(event["event_type"], "bold", "request_id", lambda _: {}, ()))
+    untold = {name: value for name, value in event.items() if name not in _UNTOLD}
+    if untold.get("level") == "INFO":
+        untold.pop("level")
+    title = style(escape(teller.title), "red" if event.get("success") is False else teller.style, color)
+    when = f"{str(event.get('timestamp')).replace('T', ' ')}  session {event.get('session_id')}"
+    yield f"{title}  {escape(str(untold.pop(teller.identity, '')))}  {style(escape(when), 'dim', color)}"
+    texts = {name: untold.pop(name, None) for name in teller.texts}
+    facts = teller.facts(untold)
+    facts |= {name: _value(value) for name, value in untold.items() if value not in (None, [], {})}
+    for name, value in facts.items():
+        if value:
+            yield f"  {style(escape(name).ljust(_COLUMNS), 'dim', color)}  {escape(value)}"
+    for name, text in texts.items():
+        if isinstance(text, str) and text:
+            yield f"  {style(_TEXT_TITLES[name], 'dim', color)}"
+            yield from (f"    {escape(line)}" for line in text.split("\n"))
+
+
+def _value(value: object) -> str:
+    """Return a value as text, a nested one as `name value` pairs."""
+    if isinstance(value, dict):
+        return "  ".join(
+            f"{name} ({_value(item)})" if isinstance(item, dict) else f"{name} {_value(item)}"
+            for name, item in mapping(value).items()
+        )
+    if isinstance(value, list):
+        return ", ".join(map(_value, cast("list[object]", value)))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+def _request(untold: Fields) -> dict[str, str]:
+    temperature, most = untold.pop("temperature", None), untold.pop("max_tokens", None)
+    messages = untold.pop("message_count", 1)
+    return {
+        "model": _joined(
+            _with_note(untold.pop("model", None), untold.pop("provider", None)),
+            f"temperature {temperature}" if temperature is not None else "",
+            f"at most {format_count(most)} tokens" if most is not None else "",
+        ),
+        "market": _value(untold.pop("market_context", {})),
+        "prompt": _joined(
+            _size(untold.pop("prompt_length", None), untold.pop("prompt_truncated", False)),
+            f"{messages} messages" if messages != 1 else "",
+        ),
+    }
+
+
+def _response(untold: Fields) -> dict[str, str]:
+    success, outcome = untold.pop("success", None), untold.pop("outcome", None)
+    took, first = untold.pop("response_time_ms", None), untold.pop("time_to_first_token_ms", None)
+    usage = untold.pop("token_usage", None)
+    kinds = {name: count for name, count in mapping(usage).items() if name not in _COUNTED and count}
+    cost, status = as_usd(untold.pop("cost_estimate_usd", None)), untold.pop("cost_status", None)
+    return {
+        "outcome": _joined(
+            _with_note(outcome or ("ok" if success else "error"), untold.pop("error_type", None)),
+            f"after {format_duration(took)}" if took is not None else "",
+            f"first token after {format_duration(first)}" if first is not None else "",
+        ),
+        "model": _with_note(untold.pop("model", None), untold.pop("provider", None)),
+        "tokens": _with_note(format_tokens(usage), _value(kinds)),
+        "cost": _joined(
+            _with_note(format_usd(cost), status if status != "ok" else None),
+            f"price of {_value(model)}" if (model := untold.pop("price_model", None)) else "",
+            _joined(*(_value(untold.pop(name, "")) for name in ("cost_source", "price_version")), between=" "),
+        ),
+        "answer": _size(untold.pop("response_length", None), untold.pop("response_truncated", False)),
+    }
+
+
+def _decision(untold: Fields) -> dict[str, str]:
+    size, price = number(untold.pop("size_pct", None)), number(untold.pop("current_price", None))
+    causes = [untold.pop("request_id", None), *untold.pop("caused_by", [])]
+    return {
+        "action": _joined(
+            _value(untold.pop("action", None)),
+            f"{size:g}%" if size is not None else "",
+            _value(untold.pop("symbol", "")),
+            f"@ {price:,}" if price is not None else "",
+            between=" ",
+        ),
+        "validation": _value(untold.pop("validation_result", "")),
+        "risk": _value(untold.pop("risk_assessment", "")),
+        "indicators": _value(untold.pop("indicators", {})),
+        "caused by": ", ".join(dict.fromkeys(_value(cause) for cause in causes if cause)),
+        "cost": format_usd(as_usd(untold.pop("cost_usd"))) if "cost_usd" in untold else "",
+    }
+
+
+def _joined(*parts: str, between: str = ", ") -> str:
+    return between.join(part for part in parts if part)
+
+
+def _with_note(value: object, note: object) -> str:
+    return f"{_value(value)} ({_value(note)})" if note else _value(value) if value else ""
+
+
+def _size(characters: object, cut: object) -> str:
+    if number(characters) is None:
+        return ""
+    return f"{format_count(characters)} characters{', shown in part' if cut else ''}"
+
+
+_COUNTED = ("prompt_tokens", "completion_tokens", "total_tokens")
+_TEXT_TITLES = {"prompt_preview": "asked", "response_preview": "answered", "error_message": "said", "rationale": "why"}
+_TELLERS = {
+    "completion_request": Teller("request", "cyan", "request_id", _request, ("prompt_preview",)),
+    "completion_response": Teller(
+        "response", "green", "request_id", _response, ("error_message", "response_preview")
+    ),
+    "trading_decision": Teller("decision", "magenta", "decision_id", _decision, ("rationale",)),
+    "decision_outcome": Teller("outcome", "magenta", "decision_id", lambda untold: {}, ()),
+}
