@@ -20,7 +20,7 @@ MARKER = re.compile(rb"\[REDACTED:[a-z0-9-]{1,48}\]")
 # ---- numbers with a checksum or a range
 
 _CARD_WORD = re.compile(
-    rb"(?i)(?:\b|_)(?:cards?|cc|visa|master ?card|amex|discover|credit|debit|pan|cvv|cvc|pay(?:ment|ing)?|paid)(?:\b|_)"
+    rb"(?i)(?:\b|_|\\[bfnrt])(?:cards?|cc|visa|master ?card|amex|discover|credit|debit|pan|cvv|cvc|pay(?:ment|ing)?|paid)(?:\b|_)"
 )
 
 
@@ -153,8 +153,8 @@ def is_bitcoin_key(text: bytes, start: int, end: int) -> bool:
 
 
 _EXCHANGE = re.compile(
-    rb"(?i)binance|bybit|\bokx|\bokex|kraken|coinbase|kucoin|bitfinex|bitget|bitmex|bitstamp|deribit|gemini|alpaca|"
-    rb"gate\.?io|huobi|\bhtx\b|mexc|hyperliquid|exchange|broker"
+    rb"(?i)binance|bybit|okx|okex|kraken|coinbase|kucoin|bitfinex|bitget|bitmex|bitstamp|deribit|gemini|alpaca|"
+    rb"gate\.?io|huobi|htx\b|mexc|hyperliquid|exchange|broker"
 )
 _PUBLIC_KEY_NAME = re.compile(rb"(?i)public[ _-]?key\W*$")
 

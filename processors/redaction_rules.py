@@ -44,7 +44,8 @@ def _pem(kind: str, *lines: str, end: bool = True) -> str:
 
 
 # A key begins where a word begins, after `_`, or after an escape that ends in a letter: \n in JSON text, %3D in a URL.
-_EDGE = r"(?:\b|_|%[0-9A-Fa-f]{2}|\\[bfnrt]|\\u[0-9A-Fa-f]{4})"
+_ESCAPE = r"%[0-9A-Fa-f]{2}|\\[bfnrt]|\\u[0-9A-Fa-f]{4}"
+_EDGE = rf"(?:{_ESCAPE}|_|\b)"
 
 
 def _format(id: str, body: str, *secrets: str, misses: tuple[str, ...]) -> Rule:
@@ -59,6 +60,10 @@ _IS = _QUOTE + r"\]?" + _TYPE + r"[ \t]*(?:[:.]?=>?|:)[ \t]*"
 _QUOTED = (
     r'"((?:[^"\\\n]|\\.)+)' + r"|'((?:[^'\\\n]|\\.)+)" + r"|`([^`\n]+)" + r"""|\\{1,3}["']((?:[^"'\\\n]|\\[^"'\n])+)"""
 )
+
+# Printable ASCII without quotes, brackets and what separates values. Not written as [^…]: under (?i) a range beyond
+# ASCII takes k and s along, which U+212A and U+017F fold to.
+_HEADER = r"[!#$%&*+./0-9:=?@A-Z^_a-z{|}~-]"
 
 _MODEL_KEYS = (
     _format(
@@ -223,24 +228,26 @@ _GENERAL = (
     ),
     Rule(
         "bearer-token",
-        r"""(?i)\bbearer(?:[ \t:=+]|%20)+\\{0,3}["'`]?([A-Za-z0-9._~+/=-]{12,})""",
+        "(?i)" + _EDGE + r"""bearer(?:[ \t:=+]|%20)+\\{0,3}["'`]?([A-Za-z0-9._~+/=-]{12,})""",
         (Sample(_body(40), "Bearer {}"), Sample(_body(32, _HEX), '{"auth": "bearer {}"}')),
         ("the bearer of this message", "bearer authentication-mechanism", "Bearer $ACCESS_TOKEN_123"),
         checks.is_token,
     ),
     Rule(
         "basic-credentials",
-        r"\b(?:[Bb]asic|BASIC)(?: |%20)+([A-Za-z0-9+/]*[A-Z0-9][A-Za-z0-9+/]{5,}={0,2})",
+        _EDGE + r"(?:[Bb]asic|BASIC)(?: |%20)+([A-Za-z0-9+/]*[A-Z0-9][A-Za-z0-9+/]{5,}={0,2})",
         (Sample("dXNlcj" + "pwYXNz" + "d29yZDE=", "Authorization: Basic {}"),),
         ("Basic Understanding of markets", "basic information"),
         checks.is_basic_credentials,
     ),
     Rule(
         "auth-header",
-        r"""(?i)\b(?:authorization|x-(?:api-?key|auth-token|access-token|amz-security-token|goog-api-key|mbx-apikey)|"""
+        "(?i)"
+        + _EDGE
+        + r"""(?:authorization|x-(?:api-?key|auth-token|access-token|amz-security-token|goog-api-key|mbx-apikey)|"""
         r"""api-(?:key|sign)|apca-api-(?:key-id|secret-key)|(?:cb|ok)-access-(?:key|sign|passphrase)|"""
         r"""kc-api-(?:key|sign|passphrase)|x-bapi-(?:api-key|sign)|x-gemini-(?:apikey|signature))"""
-        r"""\\{0,3}["'`]?\]?[ \t]*[:=,][ \t]*\\{0,3}["'`]?([^\s"'`\\,;<>()\[\]]+(?: [^\s"'`\\,;<>()\[\]]{6,})?)""",
+        r"""\\{0,3}["'`]?\]?[ \t]*[:=,][ \t]*\\{0,3}["'`]?(""" + _HEADER + "+(?: " + _HEADER + "{6,})?)",
         (
             Sample("Bearer " + _body(24, _HEX), "Authorization: {}"),
             Sample("Token " + _body(40), '{"authorization": "{}"}'),
@@ -253,7 +260,9 @@ _GENERAL = (
     ),
     Rule(
         "cookie-header",
-        r"""(?i)\b(?:set-)?cookie\\{0,3}["'`]?\]?[ \t]*[:=,][ \t]*\\{0,3}["'`]?([^\s=;"'`\\]{1,64}=[^"'`\\\r\n]{4,})""",
+        "(?i)"
+        + _EDGE
+        + r"""(?:set-)?cookie\\{0,3}["'`]?\]?[ \t]*[:=,][ \t]*\\{0,3}["'`]?([^\s=;"'`\\]{1,64}=[^"'`\\\r\n]{4,})""",
         (
             Sample("sid=" + _body(32) + "; theme=dark", "Cookie: {}\nHost: x"),
             Sample("s=" + _body(20), '{"set-cookie": "{}"}'),
@@ -274,7 +283,7 @@ _GENERAL = (
     Rule(
         "url-query-key",
         r"""(?i)(?:[?&;]|\\u0026|%26|%3F)(?:[a-z0-9_.-]*(?:key|token|secret|password|passwd|passphrase|signature|credential)|"""
-        r"""sig|auth|jwt)(?:=|%3D)([^\s"'`<>&#\\\[\]]{6,})""",
+        r"""sig|auth|jwt)(?:=|%3D)([!$%()*+,./0-9:;=?@A-Z^_a-z{|}~-]{6,})""",
         (
             Sample(_body(39, _URL_SAFE), "https://host/v1/models?alt=sse&key={}"),
             Sample(_body(24), "GET /orders?token={}&symbol=BTC"),
@@ -286,9 +295,9 @@ _GENERAL = (
     ),
     Rule(
         "password",
-        r"(?i)(?:pass(?:word|wd|phrase|code)|pwd)(?:" + _IS + "(?:" + _QUOTED + r"""|([^\s"'`<>\\]+))"""
-        r"""|(?-i: is| was):? ["'`]?([^\s"'`<>\\]*[0-9][^\s"'`<>\\]*)"""
-        r"""|[ \t]["'`]([^\s"'`<>\\]*[0-9][^\s"'`<>\\]*))""",
+        r"(?i)(?:pass(?:word|wd|phrase|code)|pwd)(?:" + _IS + "(?:" + _QUOTED + r"""|([^\s"'`«»“”„<>\\]+))"""
+        r"""|(?-i: is| was):? ["'`]?([^\s"'`«»“”„<>\\]*[0-9][^\s"'`«»“”„<>\\]*)"""
+        r"""|[ \t]["'`]([^\s"'`«»“”„<>\\]*[0-9][^\s"'`«»“”„<>\\]*))""",
         (
             Sample("hunter" + "2!x", "password={}"),
             Sample("correct horse" + " battery", "password: str = '{}'"),
@@ -319,7 +328,7 @@ _GENERAL = (
         + _IS
         + "(?:"
         + _QUOTED
-        + r"""|([^\s"'`<>\\,;&()\[\]{}]+))"""
+        + r"""|([!#$%*+./0-9:=?@A-Z^_a-z|~-]+))"""
         r"""|(?-i: is| was|[ \t]):?[ \t]?["'`]?([A-Za-z0-9+/=_.-]{16,}))""",
         (
             Sample(_body(24), "api_key={}"),
@@ -420,7 +429,7 @@ _CRYPTO = (
 _PAYMENT = (
     Rule(
         "payment-card",
-        r"\b([2-6][0-9]{3}(?:[ -][0-9]{4}){3}(?:[ -][0-9]{3})?|3[47][0-9]{2}[ -][0-9]{6}[ -][0-9]{5}"
+        _EDGE + r"([2-6][0-9]{3}(?:[ -][0-9]{4}){3}(?:[ -][0-9]{3})?|3[47][0-9]{2}[ -][0-9]{6}[ -][0-9]{5}"
         r"|[2-6][0-9]{12,18})\b",
         (
             Sample(" ".join(("4111", "1111", "1111", "1111")), "charged to {} today"),
@@ -443,15 +452,15 @@ _PAYMENT = (
 _PII = (
     Rule(
         "email",
-        r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}",
+        rf"(?:{_ESCAPE})?" + r"([A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})",
         (Sample("jane.doe" + "@example.com"), Sample("bob+x" + "@mail.example.co.uk", "From: <{}>")),
         ("git@github.com:acme/bot.git", "logo@2x.png", "https://user@host.example/", "price @ 45230.50", "@handle"),
         checks.is_email,
     ),
     Rule(
         "us-ssn",
-        r"\b([0-9]{3}-[0-9]{2}-[0-9]{4})\b"
-        r"|(?i)\b(?:ssn|social security(?: number| no\.?)?)[^A-Za-z0-9]{1,4}(?:is )?([0-9]{9})\b",
+        _EDGE + r"([0-9]{3}-[0-9]{2}-[0-9]{4})\b"
+        r"|(?i)(?:ssn|social security(?: number| no\.?)?)[^A-Za-z0-9]{1,4}(?:is )?([0-9]{9})\b",
         (Sample("-".join(("219", "09", "9999")), "SSN {}."), Sample("21909" + "9999", "ssn: {}")),
         (
             "000-12-3456",
@@ -466,7 +475,7 @@ _PII = (
     ),
     Rule(
         "iban",
-        r"\b([A-Z]{2}[0-9]{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?))\b",
+        _EDGE + r"([A-Z]{2}[0-9]{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?))\b",
         (
             Sample(" ".join(("GB82", "WEST", "1234", "5698", "7654", "32"))),
             Sample("DE89" + "37040044" + "0532013000", "pay to {} now"),

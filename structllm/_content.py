@@ -17,6 +17,7 @@ _MEDIA = ("image", "audio", "video", "file", "document", "media")
 _MEDIA_HOLDERS = ("source", "image_url", "input_audio", "file", "inline_data", "audio", "audio_url", "video_url")
 _DATA_NAMES = ("data", "base64", "file_data", "bytes")
 _KIND_CHARS = 60
+_URI_HEADER_CHARS = 200
 # A message holds results, which hold parts: deeper ones are made up, and may grow without end.
 _MAX_DEPTH = 4
 
@@ -53,6 +54,8 @@ class Excerpt:
         """Append pieces: `joint` between two that are text, a new line around the others."""
         previous: Piece | None = None
         for piece in pieces:
+            if not piece.text:
+                continue
             if previous is not None:
                 self.add(joint if previous.is_text and piece.is_text else "\n")
             self.add(piece.text)
@@ -211,9 +214,10 @@ def _media_mark(kind: str, data: Mapping[str, Any]) -> str:
             if key in ("media_type", "mime_type", "format"):
                 media_type = text_of(value) or media_type
             elif isinstance(value, str) and value[:5].lower() == "data:":
-                header = value[5:_KIND_CHARS].partition(",")[0]
+                start = value.find(",", 0, _URI_HEADER_CHARS) + 1
+                header = value[5 : start - 1] if start else ""
                 media_type = header.partition(";")[0] or media_type
-                size = _base64_bytes(value, value.find(",") + 1)
+                size = _base64_bytes(value, start) if header.endswith(";base64") else len(value) - start
             elif key in _DATA_NAMES and isinstance(value, bytes):
                 size = len(value)
             elif key in _DATA_NAMES and isinstance(value, str):

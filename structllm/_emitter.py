@@ -284,7 +284,9 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 
 def rfc3339(moment: datetime) -> str:
     """Return an aware datetime as UTC text with milliseconds and `Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def random_id(kind: str) -> str:

@@ -95,8 +95,12 @@ def dotted(path: KeyPath) -> str:
 
 def shown(name: str) -> str:
     """Return a name that a user chose, fit for one line of a message: printable and of bounded length."""
-    clean = "".join(character if character.isprintable() else "?" for character in name[: _SHOWN_CHARS + 1])
-    return clean if len(clean) <= _SHOWN_CHARS else clean[:_SHOWN_CHARS] + "..."
+    return printable(name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "...")
+
+
+def printable(text: object) -> str:
+    """Return the text with `?` for what would break or disturb a line of a message."""
+    return "".join(character if character.isprintable() else "?" for character in str(text))
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -202,7 +206,7 @@ def _split_words(value: object) -> object:
 def _file_path(value: object) -> object:
     """Refuse text that names no file: `Path("")` would silently be the current directory."""
     if not isinstance(value, str | Path):
-        return value
+        raise ConfigError(Problem("must be text, the path of a file"))
     text = str(value)
     if not text.strip():
         raise ConfigError(Problem("must not be empty"))

@@ -57,8 +57,9 @@ def _last_of_log(log: Log, count: int, accept: Callable[[Mapping[str, Any]], boo
                 entries = (entry for entry in unique(parse(path, lines, report), report) if accept(entry.event))
                 newest_first.extend(islice(entries, wanted))
             else:
-                entries = unique(read_file(path, file, report, live=live), report)
-                newest_first.extend(reversed(deque((entry for entry in entries if accept(entry.event)), maxlen=wanted)))
+                forward = unique(read_file(path, file, report, live=live), report)
+                last = deque((entry for entry in forward if accept(entry.event)), maxlen=wanted)
+                newest_first.extend(reversed(last))
     return newest_first[::-1]
 
 

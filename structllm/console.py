@@ -40,6 +40,8 @@ _STYLES = {
 }
 _RESET = "\x1b[0m"
 
+_NAME_COLUMNS = 17  # of a model, as long as claude-sonnet-4-5
+
 
 class Fact(NamedTuple):
     """A piece of a line.
@@ -162,7 +164,8 @@ def _lay_out(facts: Sequence[Fact], color: bool, width: int | None) -> str:
                 break
             text = shorten(text, width - used)
         taken = cells(text)
-        padding = " " * (abs(fact.columns) - taken)
+        columns = abs(fact.columns) if width is None else min(abs(fact.columns), width - used)
+        padding = " " * (columns - taken)
         used += taken + len(padding)
         text = style(text, fact.style, color)
         pieces.append(gap + (padding + text if fact.columns < 0 else text + padding))
@@ -192,7 +195,7 @@ def _with_level(event: Mapping[str, Any], facts: Iterator[Fact]) -> Iterator[Fac
 
 
 def _request(event: Mapping[str, Any]) -> Iterator[Fact]:
-    yield Fact(_text(event.get("model")), "bold", 12)
+    yield Fact(_text(event.get("model")), "bold", _NAME_COLUMNS)
     length = number(event.get("prompt_length"))
     if length is not None:
         yield Fact(f"{length:,.0f} chars", "", -12, minor=True)
@@ -203,17 +206,18 @@ def _request(event: Mapping[str, Any]) -> Iterator[Fact]:
 
 
 def _response(event: Mapping[str, Any]) -> Iterator[Fact]:
-    yield Fact(_text(event.get("model") or event.get("response_model")), "bold", 12)
+    yield Fact(_text(event.get("model") or event.get("response_model")), "bold", _NAME_COLUMNS)
     yield Fact(format_duration(event.get("response_time_ms")), "", -8)
     outcome = _text(event.get("outcome"))
     if event.get("success") is False:
         yield Fact(_text(event.get("error_type")) or outcome or "failed", "red")
         if outcome not in ("", "error"):
             yield Fact(outcome, "red")
-    yield Fact(format_tokens(event.get("token_usage")))
     cost = number(event.get("cost_estimate_usd"))
-    if cost is not None or event.get("success") is not False:
-        yield Fact(format_usd(cost), "yellow")
+    answered = event.get("success") is not False
+    yield Fact(format_tokens(event.get("token_usage")), "", -13 if answered else 0, minor=True)
+    if answered or cost is not None:
+        yield Fact(format_usd(cost), "yellow", -9)
 
 
 def _decision(event: Mapping[str, Any]) -> Iterator[Fact]:
@@ -230,7 +234,7 @@ def _decision(event: Mapping[str, Any]) -> Iterator[Fact]:
 
 
 def _metrics(event: Mapping[str, Any]) -> Iterator[Fact]:
-    yield Fact(f"{format_count(event.get('total_completions'))} calls", "bold", 12)
+    yield Fact(f"{format_count(event.get('total_completions'))} calls", "bold", _NAME_COLUMNS)
     yield Fact(f"avg {format_duration(event.get('avg_response_time_ms'))}")
     if number(event.get("p95_response_time_ms")) is not None:
         yield Fact(f"p95 {format_duration(event.get('p95_response_time_ms'))}")
@@ -248,7 +252,7 @@ def _metrics(event: Mapping[str, Any]) -> Iterator[Fact]:
 
 
 def _run(event: Mapping[str, Any]) -> Iterator[Fact]:
-    yield Fact(_text(event.get("kind")), "", 12)
+    yield Fact(_text(event.get("kind")), "", _NAME_COLUMNS)
     yield Fact(format_duration(event.get("duration_ms")), "", -8)
     yield Fact(_text(event.get("name")), "bold")
     if event.get("success") is False:
@@ -256,7 +260,7 @@ def _run(event: Mapping[str, Any]) -> Iterator[Fact]:
 
 
 def _outcome(event: Mapping[str, Any]) -> Iterator[Fact]:
-    yield Fact(_text(event.get("kind")), "bold", 12)
+    yield Fact(_text(event.get("kind")), "bold", _NAME_COLUMNS)
     value = event.get("value")
     yield Fact(_pairs(mapping(value)) or _text(value))
 

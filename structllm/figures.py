@@ -36,6 +36,11 @@ def format_count(value: object) -> str:
     return "-" if count is None else f"{count:,.0f}"
 
 
+def counted(count: int, thing: str) -> str:
+    """Return `1 call`, `2 calls`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def format_duration(milliseconds: object) -> str:
     """Return milliseconds as `345 ms`, `1.77 s`, `12.3 s` or `2m05s`, `-` where there are none."""
     value = number(milliseconds)

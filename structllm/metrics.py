@@ -152,9 +152,13 @@ class SessionMetrics:
     def __init__(self, clock: Clock, *, track_usage: bool = True) -> None:
         self._clock = clock
         self._track_usage = track_usage
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin anew: a forked child counts its own completions, and its parent's lock may never be released."""
         # Reentrant: a signal handler may log while the thread that it interrupts is in here.
         self._lock = threading.RLock()
-        self._start = clock()
+        self._start = self._clock()
         self._models: dict[str, _Tally] = {}
         self._errors_by_type: Counter[str] = Counter()
         self._times = QuantileSketch()

@@ -91,22 +91,21 @@ class Filter:
         return (
             (not self._types or event.get("event_type") in self._types)
             and (not self._errors or is_error(event))
-            and (self._session is None or _text(event.get("session_id")).startswith(self._session))
-            and self.at(event.get("timestamp"))
+            and self.within(event.get("timestamp"), event.get("session_id"))
             and self.of_model(event.get("model"), event.get("response_model"))
             and (self._grep is None or any(self._grep.search(text) for text in texts_of(event)))
         )
 
     def call(self, call: "Call") -> bool:
         """Return whether a call is wanted, by its beginning, model and session."""
-        return (
-            (self._session is None or call.session_id.startswith(self._session))
-            and self.at(call.started or call.ended)
-            and self.of_model(call.model)
-        )
+        return self.within(call.started or call.ended, call.session_id) and self.of_model(call.model)
 
-    def at(self, timestamp: object) -> bool:
-        """Return whether a timestamp is late enough; one that cannot be read never is."""
+    def within(self, timestamp: object, session_id: object) -> bool:
+        """Return whether a time and a session are wanted."""
+        return (self._session is None or _text(session_id).startswith(self._session)) and self._late_enough(timestamp)
+
+    def _late_enough(self, timestamp: object) -> bool:
+        """Return whether a timestamp is not before `since`; one that cannot be read never counts."""
         if self._since is None:
             return True
         if isinstance(timestamp, str) and len(timestamp) == 24 and timestamp.endswith("Z"):

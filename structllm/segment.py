@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from structllm.figures import mapping
+from structllm.figures import counted, mapping
 from structllm.sequence import Seen
 from structllm.unpack import chunks
 
@@ -84,10 +84,10 @@ class ReadReport:
         hints = [f"could not read {path}: {reason}" for path, reason in self.unreadable]
         if self.bad_lines:
             first = self.first_bad[0]
-            lines = "1 line that is no event" if self.bad_lines == 1 else f"{self.bad_lines} lines that are no events"
-            hints.append(f"skipped {lines}; first: {first.path}, byte {first.offset_bytes}: {first.reason}")
+            where = f"{first.path}, byte {first.offset_bytes}: {first.reason}"
+            hints.append(f"skipped {counted(self.bad_lines, 'bad line')}; the first is {where}")
         if self.duplicates:
-            hints.append(f"skipped {self.duplicates} duplicates (same writer and seq)")
+            hints.append(f"skipped {counted(self.duplicates, 'duplicate')} (same writer and seq)")
         return hints
 
 

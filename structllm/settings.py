@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict, Unpack, cast
 
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
-from structllm._options import SPLIT, Checked, LogPath, Problem, Word
+from structllm._options import SPLIT, Checked, LogPath, Problem, Word, printable
 from structllm._types import Sink
 from structllm.errors import ConfigError
 from structllm.settings_readers import (
@@ -130,7 +130,7 @@ class LLMSettings(Checked):
         default=None, max_length=200, description="Model of LLMAgent() without arguments, as provider:name."
     )
     redaction: RedactionSettings = Field(
-        default_factory=RedactionSettings, description="What is taken out of texts before they are written."
+        default_factory=RedactionSettings, description="How texts are redacted before they are written."
     )
     bind_structlog_contextvars: bool = Field(
         default=False, description="Add what the program bound with structlog.contextvars to each event."
@@ -243,7 +243,7 @@ def _load(
     sources = Sources(known_settings())
     layers: list[tuple[Variables, str]] = [(read_environment(), "env")]
     for place, given, read in (
-        (str(env_file), env_file, read_env_file),
+        (printable(env_file), env_file, read_env_file),
         ("secret", secrets_dir, read_secrets),
     ):
         if given is not None:

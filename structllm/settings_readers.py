@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from structllm._options import nearest, shown
+from structllm._options import nearest, printable, shown
 from structllm.errors import ConfigError
 
 SECTION = "llm"
@@ -61,14 +61,14 @@ def read_config_file(path: Path, known: KnownSettings) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing or broken, or its section is misspelt.
     """
-    text = _read_text(path, "config file")
+    text, file = _read_text(path, "config file"), printable(path)
     kinds = {".json": _parse_json, ".toml": _parse_toml}
     if path.suffix.lower() not in kinds:
-        raise ConfigError(f"{path}: unknown kind of config file; it must end in .json or .toml")
-    content = kinds[path.suffix.lower()](text, path)
+        raise ConfigError(f"{file}: unknown kind of config file; it must end in .json or .toml")
+    content = kinds[path.suffix.lower()](text, file)
     if not isinstance(content, dict):
-        raise ConfigError(f'{path}: must hold an object such as {{"{SECTION}": {{...}}}}')
-    return _section(cast("dict[str, Any]", content), path, known)
+        raise ConfigError(f'{file}: must hold an object such as {{"{SECTION}": {{...}}}}')
+    return _section(cast("dict[str, Any]", content), file, known)
 
 
 def json_object(text: str) -> dict[str, Any] | None:
@@ -135,29 +135,29 @@ def _read_text(path: Path, what: str) -> str:
     except (OSError, RuntimeError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
         problem = f"{what} cannot be read ({reason}): {path}"
-    raise ConfigError(problem)
+    raise ConfigError(printable(problem))
 
 
-def _parse_json(text: str, path: Path) -> object:
+def _parse_json(text: str, file: str) -> object:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        problem = f"{path}:{error.lineno}:{error.colno}: not valid JSON ({error.msg})"
+        problem = f"{file}:{error.lineno}:{error.colno}: not valid JSON ({error.msg})"
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
-        problem = f"{path}: not valid JSON ({reason})"
+        problem = f"{file}: not valid JSON ({reason})"
     raise ConfigError(problem)
 
 
-def _parse_toml(text: str, path: Path) -> object:
+def _parse_toml(text: str, file: str) -> object:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         reason, found, place = str(error).rpartition(" (at ")
         line, column = re.findall(r"\d+", place) or _end_of(text)
-        problem = f"{path}:{line}:{column}: not valid TOML ({reason if found else 'broken'})"
+        problem = f"{file}:{line}:{column}: not valid TOML ({reason if found else 'broken'})"
     except (ValueError, RecursionError):
-        problem = f"{path}: not valid TOML (a value is too long or nested too deeply)"
+        problem = f"{file}: not valid TOML (a value is too long or nested too deeply)"
     raise ConfigError(problem)
 
 
@@ -166,18 +166,18 @@ def _end_of(text: str) -> tuple[int, int]:
     return len(lines), len(lines[-1]) + 1
 
 
-def _section(content: dict[str, Any], path: Path, known: KnownSettings) -> dict[str, Any]:
+def _section(content: dict[str, Any], file: str, known: KnownSettings) -> dict[str, Any]:
     problems: list[str] = []
     for name, value in content.items():
         if name == SECTION:
             if not isinstance(value, dict):
-                problems.append(f"{SECTION} ({path}): must be an object of settings")
+                problems.append(f"{SECTION} ({file}): must be an object of settings")
         elif "_" in name and name in known:
-            problems.append(f"{name} ({path}): belongs inside the section '{SECTION}'")
+            problems.append(f"{name} ({file}): belongs inside the section '{SECTION}'")
         elif isinstance(value, dict) and _one_slip_apart(name.lower(), SECTION):
             inner = cast("dict[str, Any]", value)
             if name.lower() == SECTION or any(_is_setting_like(setting, known) for setting in inner):
-                problems.append(f"{shown(name)} ({path}): unknown section; did you mean '{SECTION}'?")
+                problems.append(f"{shown(name)} ({file}): unknown section; did you mean '{SECTION}'?")
     if problems:
         raise ConfigError(problems)
     return cast("dict[str, Any]", content.get(SECTION, {}))

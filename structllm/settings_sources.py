@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from structllm._options import KeyPath, Problem, did_you_mean, dotted, shown
+from structllm._options import KeyPath, Problem, did_you_mean, dotted, printable, shown
 from structllm.errors import ConfigError
 from structllm.settings_readers import (
     SECTION,
@@ -84,7 +84,7 @@ class Sources:
             self.add_problems(error, named_by)
             self._sinks_are_known = False  # so that the patches of its sinks are not called wrong as well
         else:
-            self._put((), section, Origin(str(path)))
+            self._put((), section, Origin(printable(path)))
 
     def add_variables(self, variables: Variables, place: str) -> None:
         """Add variables named `LLM__...`, and `LLM` where it holds a JSON object; note those that only look like it."""
@@ -235,7 +235,7 @@ def _position(which: str, sinks: list[Any]) -> int:
         raise ConfigError("there is no sink to change; set LLM__SINKS, or list sinks in the config file")
     if matches:
         listed = " and ".join(str(position) for position in matches)
-        raise ConfigError(f"sinks {listed} are both called so; give them names, or say LLM__SINKS__{matches[0]}__...")
+        raise ConfigError(f"sinks {listed} share that name; give them names, or say LLM__SINKS__{matches[0]}__...")
     types = [sink.get("type") if sink.get("type") in sink_types() else "?" for sink in objects]
     listed = ", ".join(f"{position} {kind}" for position, kind in enumerate(types))
     hint = did_you_mean(_folded(which), filter(None, names))

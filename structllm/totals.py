@@ -67,7 +67,7 @@ class Totals:
         return self.at_least_usd if known else None
 
     def cost_text(self, bound: str = ">= ") -> str:
-        """Return the cost for people, with `bound` before it where some calls have no known price, `-` where none has."""
+        """Return the cost for people: with `bound` before it where some calls have no known price, `-` where all."""
         text = format_usd(self.cost_usd)
         return f"{bound}{text}" if self.unpriced_calls and self.cost_usd is not None else text
 

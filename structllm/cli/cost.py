@@ -10,6 +10,7 @@ import click
 from structllm.cli.output import UNNAMED, Column, emit, emit_json, emit_table, hint
 from structllm.cli.source import Source, reading
 from structllm.console import escape
+from structllm.figures import counted
 from structllm.query import Call, calls_of, causes_of
 from structllm.totals import Totals, total_by
 
@@ -26,8 +27,14 @@ def _groups(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str
 
 
 @click.command()
-@click.option("--by", default="model", show_default=True, callback=_groups, metavar="NAME,...",
-              help=f"What to add up by: {', '.join(GROUPS)}; several give a row for each combination.")
+@click.option(
+    "--by",
+    default="model",
+    show_default=True,
+    callback=_groups,
+    metavar="NAME,...",
+    help=f"What to add up by: {', '.join(GROUPS)}; several give a row for each combination.",
+)
 @reading
 def cost(source: Source, by: Sequence[str], as_json: bool) -> None:
     """What the calls cost, in US dollars.
@@ -101,16 +108,16 @@ def _emit(by: Sequence[str], ranked: Sequence[tuple[tuple[str, ...], Totals]], w
         emit("")
         emit(escape(f"{whole.unpriced_calls:,} of {whole.calls:,} calls {verb} no known price ({reasons})."))
     if whole.pending or whole.orphaned:
-        hint(f"{whole.pending + whole.orphaned:,} requests without a response are not counted")
+        hint(f"{counted(whole.pending + whole.orphaned, 'request')} without a response not counted")
 
 
 _COLUMNS = (
     Column("Calls", right=True),
-    Column("Prompt", right=True),
-    Column("Completion", right=True),
+    Column("Prompt", right=True, rank=1),
+    Column("Completion", right=True, rank=2),
     Column("Tokens", right=True),
     Column("Cost", right=True, style="yellow"),
-    Column("Unpriced", right=True),
+    Column("Unpriced", right=True, rank=3),
 )
 
 

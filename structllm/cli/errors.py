@@ -62,8 +62,8 @@ def errors(source: Source, count: bool, as_json: bool) -> None:
 _ERROR_COLUMNS = (
     Column("Error", style="red"),
     Column("Count", right=True),
-    Column("Models"),
-    Column("Last"),
+    Column("Models", rank=1),
+    Column("Last", style="dim", rank=2),
     Column("Request"),
     Column("Message", free=True),
 )

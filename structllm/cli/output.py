@@ -7,7 +7,6 @@ from typing import IO, Any, NamedTuple
 
 import click
 
-
 UNNAMED = "(unknown)"
 """What a model, type or action without a name is called in tables."""
 
@@ -58,32 +57,33 @@ class Column(NamedTuple):
         title: Its heading.
         right: Whether its cells stand to the right, as numbers do.
         style: Style of its cells on a terminal.
-        free: Whether it may be wrapped where the terminal is too narrow, as prose may.
+        free: Whether its cells may be wrapped on a terminal, as prose may. Numbers and ids are never cut.
+        rank: On a terminal that is too narrow for all, the columns with the highest rank are left out; 0 never is.
     """
 
     title: str
     right: bool = False
     style: str = ""
     free: bool = False
+    rank: int = 0
 
 
 def emit_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Sequence[str] | None = None) -> None:
     """Print a table: drawn on a terminal, plain aligned text elsewhere, so that pipes and tests see stable output."""
     from structllm.console import one_line
 
-    safe = [[one_line(cell) for cell in row] for row in rows]
+    lines = [[one_line(cell) for cell in line] for line in (*rows, *([total] if total else []))]
     if sys.stdout.isatty():
-        _draw(columns, safe, total)
+        _draw(columns, lines, total is not None)
     else:
-        _align(columns, [*safe, *([list(total)] if total else [])])
+        _align(columns, lines)
 
 
-def _align(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def _align(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> None:
     from structllm.console import cells
 
-    lines = [[column.title.upper() for column in columns], *rows]
-    widths = [max(cells(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
+    widths = _widths(columns, lines)
+    for line in [[column.title.upper() for column in columns], *lines]:
         padded = [
             " " * (width - cells(cell)) + cell if column.right else cell + " " * (width - cells(cell))
             for column, width, cell in zip(columns, widths, line, strict=True)
@@ -91,26 +91,56 @@ def _align(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         emit("  ".join(padded).rstrip(" "))
 
 
-def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Sequence[str] | None) -> None:
+def _draw(columns: Sequence[Column], lines: Sequence[Sequence[str]], has_total: bool) -> None:
     # 0.2 s, which only tables on a terminal are worth.
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_footer=total is not None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
+    console = Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, show_footer=has_total, collapse_padding=True, pad_edge=False)
+    widths = _widths(columns, lines)
+    shown = _fitting(columns, widths, console.width)
+    for index in shown:
+        column = columns[index]
         table.add_column(
             column.title,
-            footer=Text(total[index], style="bold") if total else "",
+            footer=Text(lines[-1][index], style="bold") if has_total else "",
             justify="right" if column.right else "left",
             style=column.style or None,
             no_wrap=not column.free,
-            overflow="fold" if column.free else "ellipsis",
+            min_width=None if column.free else widths[index],
         )
-    for row in rows:
-        table.add_row(*[Text(cell) for cell in row])
-    Console(highlight=False, soft_wrap=False).print(table)
+    for line in lines[:-1] if has_total else lines:
+        table.add_row(*[Text(line[index]) for index in shown])
+    with console.capture() as drawn:
+        console.print(table)
+    output = drawn.get().split("\n")
+    # The box leaves a line free above and below; the commands place their own.
+    emit("\n".join(output[1:-2]))
+
+
+def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> list[int]:
+    from structllm.console import cells
+
+    return [max(map(cells, [column.title, *cell])) for column, *cell in zip(columns, *lines, strict=True)]
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Return the indexes of the columns to show."""
+    shown = list(range(len(columns)))
+
+    def needed() -> int:
+        return sum(_GAP + (min(widths[at], _FREE_COLUMNS) if columns[at].free else widths[at]) for at in shown)
+
+    while needed() > room and any(columns[index].rank for index in shown):
+        shown.remove(max(shown, key=lambda index: columns[index].rank))
+    return shown
+
+
+_GAP = 2
+_FREE_COLUMNS = 24  # that prose is given at least
 
 
 def emit_facts(facts: Mapping[str, str], color: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from structllm.cli.output import Failure, hint
+from structllm.figures import counted
 from structllm.query import Filter, parse_since
 from structllm.segment import Entry, ReadReport, read
 
@@ -51,7 +52,7 @@ class Source:
         if not self.report.events and not self.report.unreadable:
             hint(f"no events yet in {', '.join(self.paths)}")
         elif not found:
-            hint(f"none of {self.report.events} events is the {what} asked for")
+            hint(f"no such {what} among {counted(self.report.events, 'event')}")
         if self.report.unreadable:
             click.get_current_context().exit(1)
 

@@ -10,9 +10,10 @@ import click
 
 from structllm.cli.output import UNNAMED, Column, emit, emit_facts, emit_json, emit_table, wants_color
 from structllm.cli.source import Source, reading
-from structllm.figures import format_age, format_count, format_duration, format_time
+from structllm.figures import counted, format_age, format_count, format_duration, format_time
 from structllm.query import calls_of, parse_timestamp
 from structllm.totals import Totals, total_by
+
 
 @dataclass(slots=True)
 class Span:
@@ -77,7 +78,8 @@ def _facts(whole: Totals, span: Span) -> dict[str, str]:
         "period": f"{format_time(span.first)} to {format_time(span.last)} ({format_age(span.seconds)})",
         "sessions": f"{len(span.sessions):,}",
         "latency": "  ".join(
-            f"{name} {format_duration(whole.quantile_ms(q))}" for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+            f"{name} {format_duration(whole.quantile_ms(q))}"
+            for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         ),
         "tokens": f"{whole.total_tokens:,} ({whole.prompt_tokens:,} prompt, {whole.completion_tokens:,} completion)",
         "speed": "-" if whole.tokens_per_second is None else f"{whole.tokens_per_second:,.0f} tokens/s",
@@ -89,8 +91,7 @@ def _facts(whole: Totals, span: Span) -> dict[str, str]:
 def _cost(totals: Totals) -> str:
     if not totals.unpriced_calls:
         return totals.cost_text()
-    calls = "1 call has" if totals.unpriced_calls == 1 else f"{totals.unpriced_calls:,} calls have"
-    return f"{totals.cost_text('at least ')} ({calls} no known price)"
+    return f"{totals.cost_text('at least ')} ({counted(totals.unpriced_calls, 'call')} without a known price)"
 
 
 def _rate(totals: Totals) -> str:
@@ -98,7 +99,7 @@ def _rate(totals: Totals) -> str:
 
 
 def _emit_models(by_model: Mapping[str, Totals]) -> None:
-    columns = [Column("Model", style="bold"), *(Column(title, right=True) for title in _MODEL_COLUMNS)]
+    columns = [Column("Model", style="bold"), *(Column(title, right=True, rank=rank) for title, rank in _MODEL_COLUMNS)]
     rows = [
         [
             name,
@@ -114,7 +115,16 @@ def _emit_models(by_model: Mapping[str, Totals]) -> None:
     emit_table(columns, rows)
 
 
-_MODEL_COLUMNS = ("Calls", "Errors", "p50", "p95", "p99", "Tokens", "Tok/s", "Cost")
+_MODEL_COLUMNS = (
+    ("Calls", 0),
+    ("Errors", 0),
+    ("p50", 0),
+    ("p95", 1),
+    ("p99", 2),
+    ("Tokens", 0),
+    ("Tok/s", 3),
+    ("Cost", 0),
+)
 
 
 def _numbers(totals: Totals) -> dict[str, Any]:

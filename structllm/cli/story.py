@@ -1,4 +1,4 @@
-"""Events told in full: a heading, the facts that matter first, every other field, and the texts as they were written."""
+"""Events told in full: a heading, the facts that matter, every other field, and the texts as they were written."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -33,7 +33,7 @@ def tell_story(events: Iterable[Mapping[str, Any]], color: bool) -> Iterator[str
 
 
 def _tell(event: Mapping[str, Any], color: bool) -> Iterator[str]:
-    teller = _TELLERS.get(event["event_type"], Teller(event["event_type"], "bold", "request_id", lambda _: {}, ()))
+    teller = _TELLERS.get(event["event_type"], Teller(event["event_type"], "bold", "request_id", _other, ()))
     untold = {name: value for name, value in event.items() if name not in _UNTOLD}
     if untold.get("level") == "INFO":
         untold.pop("level")
@@ -55,10 +55,8 @@ def _tell(event: Mapping[str, Any], color: bool) -> Iterator[str]:
 def _value(value: object) -> str:
     """Return a value as text, a nested one as `name value` pairs."""
     if isinstance(value, dict):
-        return "  ".join(
-            f"{name} ({_value(item)})" if isinstance(item, dict) else f"{name} {_value(item)}"
-            for name, item in mapping(value).items()
-        )
+        pairs = [(name, _value(item), isinstance(item, dict)) for name, item in mapping(cast("object", value)).items()]
+        return "  ".join(f"{name} ({item})" if nested else f"{name} {item}" for name, item, nested in pairs)
     if isinstance(value, list):
         return ", ".join(map(_value, cast("list[object]", value)))
     if isinstance(value, bool):
@@ -87,12 +85,14 @@ def _response(untold: Fields) -> dict[str, str]:
     success, outcome = untold.pop("success", None), untold.pop("outcome", None)
     took, first = untold.pop("response_time_ms", None), untold.pop("time_to_first_token_ms", None)
     usage = untold.pop("token_usage", None)
+    if untold.get("level") == "ERROR" and not success:
+        untold.pop("level")  # a failed call always is one
     kinds = {name: count for name, count in mapping(usage).items() if name not in _COUNTED and count}
     cost, status = as_usd(untold.pop("cost_estimate_usd", None)), untold.pop("cost_status", None)
     return {
         "outcome": _joined(
-            _with_note(outcome or ("ok" if success else "error"), untold.pop("error_type", None)),
-            f"after {format_duration(took)}" if took is not None else "",
+            _with_note(outcome or ("ok" if success else "error"), untold.pop("error_type", None))
+            + (f" after {format_duration(took)}" if took is not None else ""),
             f"first token after {format_duration(first)}" if first is not None else "",
         ),
         "model": _with_note(untold.pop("model", None), untold.pop("provider", None)),
@@ -125,6 +125,11 @@ def _decision(untold: Fields) -> dict[str, str]:
     }
 
 
+def _other(untold: Fields) -> dict[str, str]:
+    """Nothing first: every field under its own name."""
+    return {}
+
+
 def _joined(*parts: str, between: str = ", ") -> str:
     return between.join(part for part in parts if part)
 
@@ -143,9 +148,7 @@ _COUNTED = ("prompt_tokens", "completion_tokens", "total_tokens")
 _TEXT_TITLES = {"prompt_preview": "asked", "response_preview": "answered", "error_message": "said", "rationale": "why"}
 _TELLERS = {
     "completion_request": Teller("request", "cyan", "request_id", _request, ("prompt_preview",)),
-    "completion_response": Teller(
-        "response", "green", "request_id", _response, ("error_message", "response_preview")
-    ),
+    "completion_response": Teller("response", "green", "request_id", _response, ("error_message", "response_preview")),
     "trading_decision": Teller("decision", "magenta", "decision_id", _decision, ("rationale",)),
-    "decision_outcome": Teller("outcome", "magenta", "decision_id", lambda untold: {}, ()),
+    "decision_outcome": Teller("outcome", "magenta", "decision_id", _other, ()),
 }

@@ -17,7 +17,8 @@ from structllm import create_llm_logger
 from structllm._types import Processor, Record
 from structllm.agent import LLMAgent
 from structllm.demo.market import MarketSnapshot
-from structllm.errors import StructllmError
+from structllm.errors import MissingExtra, StructllmError
+from structllm.logger import ChatCompletionLogger
 from structllm.pricing import Cost, GenaiPrices, PriceSource
 from structllm.processors.price import Price
 from structllm.segment import ReadReport, read
@@ -33,6 +34,7 @@ BACKUP_COUNT = 1000
 PREVIEW_CHARS = 2000
 """Long enough for the whole prompt, so that the redacted key can be seen in its place."""
 
+KEY_NAME = "OPENAI_API_KEY"
 DEMO_MODEL_TIMEOUT_S = 1.0
 PROVIDER_TIMEOUT_S = 60.0
 
@@ -99,23 +101,25 @@ class LineSink:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a session left behind, and what was verified about it.
+    """What a session left behind, verified.
 
     Attributes:
         directory: Where the files are.
         session_id: The session of the events.
         events: Every event, as read back from the files, by time.
         files: The files, live and rotated.
-        planted_key: How often the fake key was put into a prompt.
-        duration_s: Seconds from the first to the last event.
+        key_at: Number of the completion whose prompt held the fake key.
+        redactions: Replacements in all events.
+        dropped: Records that a file did not take.
     """
 
     directory: Path
     session_id: str
     events: list[dict[str, Any]]
     files: list[Path]
-    planted_key: int
-    duration_s: float
+    key_at: int
+    redactions: int
+    dropped: int
 
 
 def new_directory(parent: Path) -> Path:
@@ -138,13 +142,43 @@ def fake_key() -> str:
     return "-".join(("sk", "proj", "".join(secrets.choice(alphabet) for _ in range(48))))
 
 
+def demo_model() -> Any:
+    """Return the built-in model, which fails in one way each at three of its calls.
+
+    Raises:
+        MissingExtra: LangChain is not installed.
+    """
+    try:
+        from structllm.demo.model import RuleBasedDemoModel
+    except ImportError:
+        raise MissingExtra("structllm demo", "langchain-core", "demo") from None
+    return RuleBasedDemoModel(faults={6: "garbage", 12: "rate_limit", 18: "slow"})
+
+
+def provider_model(name: str) -> Any:
+    """Return LangChain's chat model for `provider:name`.
+
+    Raises:
+        MissingExtra: LangChain is not installed.
+        StructllmError: LangChain cannot start the model.
+    """
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError:
+        raise MissingExtra("structllm demo", "langchain", "demo") from None
+    try:
+        return init_chat_model(name)
+    except Exception as error:
+        raise StructllmError(f"LangChain cannot start the model of --model: {type(error).__name__}") from error
+
+
 async def record(
     model: Any,
     states: Sequence[MarketSnapshot],
     directory: Path,
     *,
-    billed_as: str | None,
     simulated: bool,
+    billed_as: str | None,
     show: Callable[[Mapping[str, Any]], None],
     advance: Callable[[], None],
 ) -> Recording:
@@ -154,8 +188,8 @@ async def record(
         model: The LangChain chat model to ask.
         states: What the agent is shown, in order.
         directory: Empty; gets `llm_completions/` and `trading_decisions/`.
+        simulated: Whether the model is the built-in one; marks every event with `simulated: true`.
         billed_as: `provider:model` whose prices the calls are given; None for those of the model itself.
-        simulated: Marks every event with `simulated: true`.
         show: Called with every event.
         advance: Called after every decision.
 
@@ -163,32 +197,24 @@ async def record(
         BrokenClaim: What was read back is not what was written.
     """
     key = fake_key()
+    key_at = min(3, len(states))
     own: list[Processor] = [Price(BilledAs(billed_as, GenaiPrices()))] if billed_as is not None else []
-    logger = create_llm_logger(
-        settings=_settings(directory), sinks=[*_file_sinks(directory), LineSink(show)], processors=own
-    )
-    with closing(logger):
-        agent = LLMAgent(
-            model,
-            logger=logger.bind(simulated=True) if simulated else logger,
-            timeout_s=DEMO_MODEL_TIMEOUT_S if simulated else PROVIDER_TIMEOUT_S,
-        )
-        plant_at = min(2, len(states) - 1)
-        for number, state in enumerate(states):
-            await agent.analyze_market(_as_market_state(state, key if number == plant_at else None))
+    sinks = [*_file_sinks(directory), LineSink(show)]
+    with closing(create_llm_logger(settings=_settings(), sinks=sinks, processors=own)) as logger:
+        log = logger.bind(simulated=True) if simulated else logger
+        timeout_s = DEMO_MODEL_TIMEOUT_S if simulated else PROVIDER_TIMEOUT_S
+        agent = LLMAgent(model, logger=log, timeout_s=timeout_s)
+        for number, state in enumerate(states, start=1):
+            await agent.analyze_market(_as_market_state(state, key if number == key_at else None))
             advance()
-        logger.log_performance_metrics()
-        logger.flush()
-    return _verified(directory, logger.session_id, logger.stats(), key)
+        log.log_performance_metrics()
+        log.flush()
+    return _verified(directory, logger, key, key_at)
 
 
-def _settings(directory: Path) -> LLMSettings:
+def _settings() -> LLMSettings:
     """Return settings that no variable or file of the user changes: the demo is the same everywhere."""
-    return LLMSettings(
-        completion_log_file=directory / "llm_completions" / "completions.log",
-        log_prompt_preview_length=PREVIEW_CHARS,
-        service="structllm-demo",
-    )
+    return LLMSettings(log_prompt_preview_length=PREVIEW_CHARS, service="structllm-demo")
 
 
 def _file_sinks(directory: Path) -> list[dict[str, Any]]:
@@ -220,29 +246,33 @@ def _as_market_state(state: MarketSnapshot, key: str | None) -> dict[str, Any]:
         "indicators": dict(state.indicators),
     }
     if key is not None:
-        market["operator_note"] = f"if the feed stalls, restart it with OPENAI_API_KEY={key} and carry on"
+        market["operator_note"] = f"if the feed stalls, restart it with {KEY_NAME}={key} and carry on"
     return market
 
 
-def _verified(directory: Path, session_id: str, stats: Mapping[str, Any], key: str) -> Recording:
+def _verified(directory: Path, logger: ChatCompletionLogger, key: str, key_at: int) -> Recording:
     """Read the files back and hold them against the logger's own account."""
     report = ReadReport()
     events = [entry.event for entry in read([directory], report)]
     files = sorted(path for path in directory.rglob("*.log*") if not path.name.startswith("."))
+    stats = logger.stats()
     written = sum(stats["sinks"][name]["delivered"] for name in ("completions", "decisions"))
-    numbers = sorted(event["seq"] for event in events)
+    dropped = sum(sum(sink["dropped"].values()) + sink["pending"] for sink in stats["sinks"].values())
+    redactions = sum(event["redactions"]["count"] for event in events if "redactions" in event)
     claims = {
         f"{written} events written, {len(events)} read back": written == len(events) > 0,
-        "no gap in the numbering": numbers == list(range(1, len(numbers) + 1)),
+        "no gap in the numbering": {event["seq"] for event in events} == set(range(1, written + 1)),
         "nothing skipped while reading": not report.hints() and not report.unfinished,
-        "nothing dropped": not any(sink["dropped"] or sink["pending"] for sink in stats["sinks"].values()),
+        "nothing dropped": dropped == 0,
         "no processor failed": not stats["processor_errors"],
         "the planted key is in no file": not any(key.encode() in path.read_bytes() for path in files),
-        "its redaction is on record": any("redactions" in event for event in events),
+        "a marker stands where the key was": any(_shows_marker(event, key_at) for event in events),
     }
     broken = [claim for claim, holds in claims.items() if not holds]
     if broken:
         raise BrokenClaim(f"the demo found its own claims untrue: {'; '.join(broken)} (files kept in {directory})")
-    times = [datetime.fromisoformat(event["timestamp"]) for event in events]
-    duration_s = (max(times) - min(times)).total_seconds()
-    return Recording(directory, session_id, events, files, planted_key=1, duration_s=duration_s)
+    return Recording(directory, logger.session_id, events, files, key_at, redactions, dropped)
+
+
+def _shows_marker(event: Mapping[str, Any], key_at: int) -> bool:
+    return event.get("completion_number") == key_at and f"{KEY_NAME}=[REDACTED:" in event["prompt_preview"]

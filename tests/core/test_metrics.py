@@ -254,6 +254,25 @@ class TestObserve:
         metrics.observe(_completion(response_time_ms=20, model="b"))
         assert (2, 15.0) == (metrics.total_completions, metrics.avg_response_time_ms)
 
+    def test_after_a_fork(self, metrics: SessionMetrics, clock: _Clock) -> None:
+        """A forked child begins anew, even when its parent was inside the metrics when it forked."""
+        fresh = SessionMetrics(clock).snapshot({})
+        metrics.observe(_completion(success=False))
+        held, release = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with metrics._lock:
+                held.set()
+                release.wait(timeout=30)
+
+        holder = threading.Thread(target=hold, daemon=True)
+        holder.start()
+        assert held.wait(timeout=10)
+        metrics.reset_after_fork()
+        assert fresh == metrics.snapshot({})
+        release.set()
+        holder.join(timeout=10)
+
     def test_logging_from_a_signal_handler(self, metrics: SessionMetrics) -> None:
         """A snapshot taken while the same thread is inside the metrics, as a signal handler may, does not hang."""
         done = threading.Event()
@@ -276,6 +295,12 @@ class TestDue:
             answers.append((metrics.due(3), metrics.due(3)))
         no, yes = (False, False), (True, False)
         assert [no, no, yes, no, no, yes, no] == answers
+
+    def test_none_is_skipped(self, metrics: SessionMetrics) -> None:
+        """Intervals that passed before anybody asked are still due, each once."""
+        for _ in range(7):
+            metrics.observe(_completion())
+        assert [True, True, False] == [metrics.due(3) for _ in range(3)]
 
     @pytest.mark.parametrize("interval", [0, -1])
     def test_no_interval(self, metrics: SessionMetrics, interval: int) -> None:

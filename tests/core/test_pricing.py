@@ -302,7 +302,7 @@ class TestCache:
         assert "openai/o3-mini" == _known(cost).price_model
 
     def test_list_is_imported_late(self) -> None:
-        """Importing the module, and making a source, do not import the price list: that takes a fraction of a second."""
+        """Neither importing the module nor making a source imports the price list, which takes a while."""
         code = (
             "import sys, structllm.pricing as p, structllm.processors.price as q; q.Price(p.GenaiPrices());"
             "print('genai_prices' in sys.modules)"

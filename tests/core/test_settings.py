@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from structllm._types import Record, Sink
 from structllm.errors import ConfigError
@@ -124,7 +125,7 @@ class TestLLMSettings:
 
     def test_words_as_text(self) -> None:
         """Lists of words may be given as text, as variables do."""
-        redaction = RedactionSettings(**{"packs": "pii,crypto", "deny_keys": '["a b", "c"]', "allow_keys": " x y "})
+        redaction = RedactionSettings(packs="pii,crypto", deny_keys='["a b", "c"]', allow_keys=" x y ")  # type: ignore[arg-type]
 
         assert (("pii", "crypto"), ("a b", "c"), ("x", "y")) == (
             redaction.packs,
@@ -144,8 +145,6 @@ class TestLLMSettings:
 
     def test_survives_copying(self) -> None:
         """Settings go to other processes and compare equal there."""
-        import pickle
-
         settings = LLMSettings(sinks=["stdout:"], service="bot")
 
         assert settings == pickle.loads(pickle.dumps(settings))
@@ -251,7 +250,7 @@ class TestSources:
         assert ("DEBUG", "bot") == (settings.completion_log_level, settings.service)
 
     def test_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Arguments win over environment, that over `.env`, that over secrets, that over the file, that over defaults."""
+        """Arguments win over environment, then come `.env`, secrets, file and defaults."""
         file = write("s.json", {"service": "file"})
         Path("secrets").mkdir()
         Path("secrets/llm__service").write_text("secret\n")
@@ -454,8 +453,8 @@ class TestSinkVariables:
 
         assert (FileSinkConfig(path=Path("a.log")),) == load_settings(sinks=["file:a.log"]).sinks
 
-    def test_sink_without_a_change_is_shared_with_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Patching does not change the objects that a caller gave."""
+    def test_patch_of_a_list_in_the_whole_section(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A variable may patch the list that `LLM` gives as JSON."""
         monkeypatch.setenv("LLM__SINKS__0__FORMAT", "auto")
         monkeypatch.setenv("LLM", json.dumps({"sinks": [{"type": "stdout"}]}))
 
@@ -567,7 +566,7 @@ class SecretSinkConfig(SinkConfig):
     password: SecretStr | None = None
     kms_key_id: str = "alias/x"
     endpoint: str = "https://user:zq-planted@host/x"
-    headers: dict[str, str] = {"X-Api-Key": "zq-planted", "Accept": "json"}
+    headers: dict[str, str] = Field(default_factory=lambda: {"X-Api-Key": "zq-planted", "Accept": "json"})
     max_tokens: int = 5
 
 

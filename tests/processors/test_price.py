@@ -168,9 +168,10 @@ class TestStatus:
         assert 225 == event["token_usage"]["total_tokens"]
         assert "price_model" not in event
 
-    def test_only_true_is_a_cache_hit(self) -> None:
-        """A cache that was asked in vain saves nothing."""
-        event = _priced(token_usage={"prompt_tokens": 150, "completion_tokens": 75}, cache_hit=False)
+    @pytest.mark.parametrize("hit", [False, None, "no", 1])
+    def test_only_true_is_a_cache_hit(self, hit: Any) -> None:
+        """A cache that was asked in vain saves nothing, nor does a word about it."""
+        event = _priced(token_usage={"prompt_tokens": 150, "completion_tokens": 75}, cache_hit=hit)
         assert 0.000495 == event["cost_estimate_usd"]
 
 
@@ -299,6 +300,13 @@ class TestModelAndTime:
         )
         Price(source, clock=lambda: datetime(2030, 1, 1, tzinfo=UTC))(None, "info", event)
         assert expected == source.asked[0][2]
+
+    def test_system_clock(self) -> None:
+        """Without a timestamp, and without a clock of its own, an event is priced as of now."""
+        source = _Source()
+        before = datetime.now(UTC)
+        Price(source)(None, "info", {"model": "m", "token_usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+        assert before <= source.asked[0][2] <= datetime.now(UTC)
 
 
 class TestTracking:

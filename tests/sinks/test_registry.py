@@ -23,7 +23,6 @@ from structllm.sinks.registry import (
 )
 from structllm.sinks.stdout import StdoutSinkConfig
 
-
 HOW_TO_WRITE = "a sink URL begins with its type and ':', as in 'file:logs/llm.jsonl' or 'stdout:?format=console'"
 
 

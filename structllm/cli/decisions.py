@@ -1,0 +1,133 @@
+"""`structllm decisions`: what was decided, on whose advice, at what cost, and with what outcome."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import click
+
+from structllm.cli.output import UNNAMED, Column, emit_json, emit_table
+from structllm.cli.source import Source, reading
+from structllm.console import one_line, shorten
+from structllm.figures import format_time, format_usd, number
+from structllm.query import as_usd, causes_of
+
+
+class Causes:
+    """What the table of decisions needs of the calls: which model, and what it cost, by request id."""
+
+    def __init__(self) -> None:
+        self._costs: dict[str, Decimal | None] = {}
+        self._models: dict[str, str] = {}
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take an event."""
+        request_id, model = event.get("request_id"), event.get("model")
+        if not event["event_type"].startswith("completion_") or not isinstance(request_id, str):
+            return
+        if isinstance(model, str):
+            self._models[request_id] = model
+        if event["event_type"] == "completion_response":
+            self._costs[request_id] = as_usd(event.get("cost_estimate_usd"))
+
+    def cost(self, decision: Mapping[str, Any]) -> Decimal | None:
+        """Return what a decision's causes cost together; None where that is not known.
+
+        Where a cause is no longer in the log, the sum that was written with the decision counts.
+        """
+        causes = causes_of(decision)
+        if not causes or not all(cause in self._costs for cause in causes):
+            return as_usd(decision.get("cost_usd"))
+        costs = [self._costs[cause] for cause in causes]
+        return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal())
+
+    def models(self, decision: Mapping[str, Any]) -> list[str]:
+        """Return the models that were asked, each once."""
+        models = [self._models.get(cause) for cause in causes_of(decision)]
+        return list(dict.fromkeys(model for model in models if model))
+
+
+@click.command()
+@reading
+def decisions(source: Source, as_json: bool) -> None:
+    """The decisions, the oldest first, and what the calls that led to them cost."""
+    causes = Causes()
+    found: list[Mapping[str, Any]] = []
+    outcomes: dict[str, dict[str, str]] = {}
+    for event in source.events():
+        causes.add(event)
+        decision_id = event.get("decision_id")
+        if event["event_type"] == "trading_decision":
+            if source.wanted.within(event.get("timestamp"), event.get("session_id")):
+                found.append(event)
+        elif event["event_type"] == "decision_outcome" and isinstance(decision_id, str):
+            # The same idempotency key twice is one outcome.
+            key = event.get("idempotency_key") or (event.get("writer"), event.get("seq"))
+            outcomes.setdefault(decision_id, {})[str(key)] = _text(event.get("kind"))
+    rows = [
+        (event, causes, list(outcomes.get(_text(event.get("decision_id")), {}).values()))
+        for event in found
+        if source.wanted.of_model(*causes.models(event))
+    ]
+    if as_json:
+        emit_json([_decision(*row) for row in rows])
+    elif rows:
+        emit_table(_DECISION_COLUMNS, [_decision_row(*row) for row in rows])
+    source.finish(rows, "decision")
+
+
+_DECISION_COLUMNS = (
+    Column("Time", style="dim"),
+    Column("Decision"),
+    Column("Action", style="bold"),
+    Column("Size", right=True),
+    Column("Symbol"),
+    Column("Price", right=True, rank=3),
+    Column("Validation", rank=1),
+    Column("Model", rank=4),
+    Column("Cost", right=True, style="yellow"),
+    Column("Outcome", rank=2),
+    Column("Why", free=True, rank=5),
+)
+_WHY_COLUMNS = 60
+
+
+def _decision_row(event: Mapping[str, Any], causes: Causes, outcomes: Sequence[str]) -> list[str]:
+    size, price = number(event.get("size_pct")), number(event.get("current_price"))
+    return [
+        format_time(event.get("timestamp")),
+        _text(event.get("decision_id")) or "-",
+        _text(event.get("action")) or UNNAMED,
+        "-" if size is None else f"{size:g}%",
+        _text(event.get("symbol")) or "-",
+        "-" if price is None else f"{price:,}",
+        _text(event.get("validation_result")) or "-",
+        ", ".join(causes.models(event)) or "-",
+        format_usd(causes.cost(event)),
+        ", ".join(outcomes) or "-",
+        shorten(one_line(_text(event.get("rationale"))), _WHY_COLUMNS),
+    ]
+
+
+def _decision(event: Mapping[str, Any], causes: Causes, outcomes: Sequence[str]) -> dict[str, Any]:
+    cost = causes.cost(event)
+    return {
+        "decision_id": event.get("decision_id"),
+        "timestamp": event.get("timestamp"),
+        "session_id": event.get("session_id"),
+        "action": event.get("action"),
+        "size_pct": event.get("size_pct"),
+        "symbol": event.get("symbol"),
+        "current_price": event.get("current_price"),
+        "validation_result": event.get("validation_result"),
+        "risk_assessment": event.get("risk_assessment"),
+        "rationale": event.get("rationale"),
+        "caused_by": causes_of(event),
+        "models": causes.models(event),
+        "cost_usd": None if cost is None else float(cost),
+        "outcomes": list(outcomes),
+    }
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

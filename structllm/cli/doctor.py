@@ -1,0 +1,205 @@
+"""`structllm doctor`: what is wrong, or will be, between the settings and the last line of the log.
+
+The settings bring pydantic with them, so they are imported by the functions that need them.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, cast
+
+import click
+
+from structllm._types import LEVELS
+from structllm.cli.output import emit, emit_json, wants_color
+from structllm.cli.source import DEFAULT_LOG, Source, color_option, json_option, missing, path_arguments
+from structllm.console import escape, style
+from structllm.figures import counted, mapping, number
+from structllm.query import Calls, Filter
+from structllm.segment import ReadReport
+
+Verdict = Literal["ok", "note", "problem"]
+
+_STYLES = {"ok": "green", "note": "yellow", "problem": "red"}
+_SHOWN_GAPS = 3
+
+
+class Finding(NamedTuple):
+    """What one look found.
+
+    Attributes:
+        area: What was looked at: settings, sink, file, log, writer.
+        verdict: `problem` makes the command exit 1.
+        text: One sentence, with the remedy where there is one.
+    """
+
+    area: str
+    verdict: Verdict
+    text: str
+
+
+class LogFile(NamedTuple):
+    """A file that a sink writes, and whether the sink takes every event."""
+
+    path: str
+    takes_all: bool
+
+
+@click.command()
+@color_option
+@json_option
+@path_arguments
+@click.pass_context
+def doctor(ctx: click.Context, paths: Sequence[str], color: str, as_json: bool) -> None:
+    """Find what is wrong with settings, sinks, files and logs.
+
+    Reads the logs that PATH... or the settings name, whole. Exits 1 if there is a problem.
+    """
+    findings, files = _look_at_settings()
+    named = list(paths) or [file.path for file in files]
+    for path in named:
+        if paths and not os.path.exists(path):
+            raise missing(path)
+        findings += _look_at_file(path)
+    readable = [path for path in named if os.path.exists(path)]
+    if readable:
+        findings += _look_into_logs(readable, _proves_losses(readable, files))
+    problems = [finding for finding in findings if finding.verdict == "problem"]
+    if as_json:
+        emit_json({"ok": not problems, "findings": [finding._asdict() for finding in findings]})
+    else:
+        _emit(findings, len(problems), wants_color(color))
+    ctx.exit(1 if problems else 0)
+
+
+def _emit(findings: Sequence[Finding], problems: int, color: bool) -> None:
+    width = max(len(finding.area) for finding in findings)
+    for area, verdict, text in findings:
+        emit(f"{style(verdict.ljust(7), _STYLES[verdict], color)}  {area.ljust(width)}  {escape(text)}")
+    emit("")
+    found = counted(problems, "problem")
+    emit(style(found, "red", color) if problems else style("no problems", "green", color))
+
+
+def _look_at_settings() -> tuple[list[Finding], list[LogFile]]:
+    """Load the settings and ask every sink what writing would meet."""
+    from structllm.errors import ConfigError
+    from structllm.settings import load_with_sources
+    from structllm.settings_view import explain
+
+    try:
+        settings, sources = load_with_sources()
+    except ConfigError as error:
+        return [Finding("settings", "problem", problem) for problem in error.problems], []
+    changed = [row for row in explain(settings, sources) if row.source not in ("default", "completion_log_file")]
+    origins = ", ".join(dict.fromkeys(row.source for row in changed))
+    findings = [
+        Finding("settings", "ok", f"{len(changed)} set, from {origins}" if changed else "all at their defaults")
+    ]
+    findings += [Finding("settings", "problem", sentence) for sentence in sources.ignored]
+    if not settings.enable_completion_logging:
+        findings.append(Finding("settings", "note", "enable_completion_logging is false: nothing is recorded"))
+    files: list[LogFile] = []
+    for sink in settings.effective_sinks():
+        name = getattr(sink, "name", None) or getattr(sink, "type", type(sink).__name__)
+        check = getattr(sink, "check", None)
+        problems: list[str] = check() if check is not None else []
+        findings += [Finding("sink", "problem", f"{name}: {problem}") for problem in problems]
+        if not problems:
+            findings.append(Finding("sink", "ok", f"{name}: can be written"))
+        if getattr(sink, "type", None) == "file":
+            level = LEVELS[getattr(sink, "level", "DEBUG")]
+            takes_all = getattr(sink, "events", None) is None and level <= LEVELS[settings.completion_log_level]
+            files.append(LogFile(str(getattr(sink, "path", DEFAULT_LOG)), takes_all))
+    return findings, files
+
+
+def _look_at_file(path: str) -> Iterator[Finding]:
+    """Say whether a file is there, can be read, and by whom."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        yield Finding("file", "note", f"{path} is not there yet: nothing has been logged")
+        return
+    except OSError as error:
+        yield Finding("file", "problem", f"{path}: {error.strerror}")
+        return
+    if not os.access(path, os.R_OK):
+        yield Finding("file", "problem", f"{path} cannot be read by this user; read it as its owner, or see `mode`")
+    elif status.st_mode & stat.S_IROTH and not stat.S_ISDIR(status.st_mode):
+        yield Finding("file", "note", f"{path} can be read by every user of this machine: chmod o-r {path}")
+    else:
+        size = "" if stat.S_ISDIR(status.st_mode) else f", {status.st_size:,} bytes"
+        yield Finding("file", "ok", f"{path}{size}")
+
+
+def _proves_losses(paths: Sequence[str], files: Sequence[LogFile]) -> bool:
+    """Return whether a number missing in these logs is a loss: not where every one of them gets only some events."""
+    filtered = {os.path.abspath(file.path) for file in files if not file.takes_all}
+    return not all(os.path.abspath(path) in filtered for path in paths)
+
+
+def _look_into_logs(paths: Sequence[str], proves_losses: bool) -> Iterator[Finding]:
+    """Read every line, and say what the lines themselves complain of."""
+    source = Source(paths, Filter())
+    calls = Calls()
+    complaints = Complaints()
+    for event in source.events():
+        calls.add(event)
+        complaints.add(event)
+    report = source.report
+    size = f"{counted(report.events, 'event')} in {counted(report.files, 'file')}"
+    yield Finding("log", "ok" if report.events else "note", size)
+    yield from _look_at_reading(report)
+    for writer, gaps in report.seen.gaps():
+        count = sum(last - first + 1 for first, last in gaps)
+        shown = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in gaps[:_SHOWN_GAPS])
+        text = f"{writer}: {counted(count, 'number')} missing ({shown}{', ...' if len(gaps) > _SHOWN_GAPS else ''})"
+        if proves_losses:
+            yield Finding("writer", "problem", f"{text}: those events were lost, or a file is not among the ones read")
+        else:
+            yield Finding("writer", "note", f"{text}: these sinks get only some events, so that proves no loss")
+    yield from complaints.findings()
+    waiting = Counter(call.outcome for call in calls.rest(datetime.now(UTC)) if call.ended is None)
+    for outcome, count in sorted(waiting.items()):
+        yield Finding("log", "note", f"{counted(count, 'request')} without a response: {outcome}")
+
+
+def _look_at_reading(report: ReadReport) -> Iterator[Finding]:
+    for path, reason in report.unreadable:
+        yield Finding("file", "problem", f"{path} could not be read to its end: {reason}")
+    for bad in report.first_bad:
+        yield Finding("log", "problem", f"{bad.path}, byte {bad.offset_bytes}: {bad.reason}")
+    if report.bad_lines > len(report.first_bad):
+        yield Finding("log", "problem", f"and {counted(report.bad_lines - len(report.first_bad), 'more line')}")
+    if report.duplicates:
+        yield Finding("log", "note", f"{counted(report.duplicates, 'duplicate')} (same writer and seq) left out")
+    if report.unfinished:
+        yield Finding("log", "note", "the last line is unfinished: it is being written, or was cut off by a crash")
+
+
+class Complaints:
+    """What the events themselves say went wrong while they were written."""
+
+    def __init__(self) -> None:
+        self._dropped: dict[object, Mapping[str, Any]] = {}
+        self._failed: Counter[str] = Counter()
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take an event."""
+        if event["event_type"] == "performance_metrics":
+            self._dropped[event.get("writer")] = mapping(event.get("dropped"))
+        failed = event.get("processor_errors")
+        if isinstance(failed, list):
+            self._failed.update(map(str, cast("list[object]", failed)))
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what was dropped, by each writer's own last account, and which processors failed."""
+        for writer, dropped in self._dropped.items():
+            for reason, count in dropped.items():
+                if number(count):
+                    yield Finding("writer", "problem", f"{writer}: {counted(count, 'record')} dropped ({reason})")
+        for name, count in self._failed.most_common():
+            yield Finding("log", "problem", f"processor {name} failed on {counted(count, 'event')}")

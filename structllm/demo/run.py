@@ -1,0 +1,146 @@
+"""`structllm demo`: a trading agent's session, recorded, priced, redacted and summarised within seconds.
+
+Everything that takes time to import is imported by the functions that need it, so that `--help` and wrong usage answer
+at once. The tables are those of the commands `stats`, `cost` and `decisions`, run on the files that were just written.
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from structllm.cli.output import Failure, emit, emit_json, hint, wants_color
+from structllm.cli.source import json_option
+
+if TYPE_CHECKING:
+    from structllm.demo.session import Recording
+
+BUILT_IN = "structllm-demo-rules"
+BILLED_AS = "openai:o3-mini"
+MOST_STEPS = 904
+"""Four symbols in each of the 226 weeks that the data set has after the indicators' warm-up."""
+
+PLAIN_COLUMNS = 120
+
+_KEYS: Mapping[str, tuple[str, str]] = {
+    "openai": ("OPENAI_API_KEY", "langchain-openai"),
+    "anthropic": ("ANTHROPIC_API_KEY", "langchain-anthropic"),
+}
+"""Provider to the variable of its key and the package of its models."""
+
+
+class Choice(NamedTuple):
+    """Which model answers, and how its calls are priced.
+
+    Attributes:
+        model: The built-in model, or `provider:name`.
+        billed_as: `provider:name` whose prices the built-in model's calls are given; None for no such thing.
+    """
+
+    model: str
+    billed_as: str | None
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the built-in model answers."""
+        return self.model == BUILT_IN
+
+
+@click.command()
+@click.option(
+    "--model", default=BUILT_IN, show_default=True, metavar="NAME", help="Or openai:NAME, anthropic:NAME, with a key."
+)
+@click.option(
+    "--price-as",
+    metavar="NAME",
+    help=f"Price the built-in model's calls as this one's; none leaves them unpriced.  [default: {BILLED_AS}]",
+)
+@click.option("--steps", type=click.IntRange(1, MOST_STEPS), default=24, show_default=True, help="Decisions to take.")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo-logs"),
+    show_default=True,
+    help="Each run makes a directory of its own in here.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No line for each event.")
+@json_option
+@click.pass_context
+def demo_command(
+    ctx: click.Context,
+    model: str,
+    price_as: str | None,
+    steps: int,
+    directory: Path,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Record a trading agent's session here and show what came of it.
+
+    An agent looks at real market prices and asks a model, through LangChain, what to do. The model is a set of rules in
+    this package: it needs no key and no network. A few failures and a fake API key are planted on the way.
+    """
+    choice = _choose(model, price_as)
+    recording = _record(choice, steps, directory, quiet=quiet, as_json=as_json)
+    if as_json:
+        emit_json(_summary(choice, recording))
+        return
+    _show_tables(ctx, recording)
+    for line in _findings(recording):
+        emit(line)
+
+
+def _choose(model: str, price_as: str | None) -> Choice:
+    """Check the options before anything is loaded or written."""
+    if model == BUILT_IN:
+        return Choice(model, None if price_as == "none" else price_as or BILLED_AS)
+    provider, _, name = model.partition(":")
+    if provider not in _KEYS or not name:
+        raise Failure(f"--model is {BUILT_IN}, openai:NAME or anthropic:NAME, for example {BILLED_AS}")
+    variable, package = _KEYS[provider]
+    if price_as is not None:
+        raise Failure(f"--price-as is for the built-in model; the calls of --model {provider}:... have their own price")
+    if not os.environ.get(variable):
+        raise Failure(f"--model {provider}:... needs a key of {provider} in the variable {variable}")
+    if find_spec(package.replace("-", "_")) is None:
+        raise Failure(f"--model {provider}:... needs {package}: pip install {package}")
+    return Choice(model, None)
+
+
+def _record(choice: Choice, steps: int, parent: Path, *, quiet: bool, as_json: bool) -> "Recording":
+    """Run the session, with lines and a progress bar where they are wanted."""
+    with _screen(steps, quiet=quiet, silent=as_json) as screen:
+        from structllm.demo import session
+        from structllm.demo.market import market_states
+
+        if choice.billed_as is not None and not session.BilledAs(choice.billed_as, session.GenaiPrices()).is_known():
+            raise Failure("--price-as names no model of the price list; try openai:o3-mini, or none")
+        model = session.demo_model() if choice.built_in else session.provider_model(choice.model)
+        states = market_states(steps)
+        try:
+            directory = session.new_directory(parent)
+        except OSError as error:
+            raise Failure(f"cannot create a directory in {parent}: {error.strerror}; see --directory") from None
+        for line in _heading(choice, states[0].timestamp.date().isoformat(), states[-1].timestamp, directory):
+            screen.say(line)
+        try:
+            return asyncio.run(
+                session.record(
+                    model,
+                    states,
+                    directory,
+                    simulated=choice.built_in,
+                    billed_as=choice.billed_as,
+                    show=screen.show,
+                    advance=screen.advance,
+                )
+            )
+        except session.BrokenClaim as error:
+            hint(str(error))
+            click.get_current_context().exit(1)
