@@ -50,13 +50,13 @@ format: $(STAMP) ## ruff: repair what it can and format
 types: $(STAMP) ## mypy --strict and pyright on the package and on a user's code
 	$(RUN) mypy
 	$(RUN) mypy tests/typing/api.py
-	$(RUN) pyright
+	$(RUN) pyright --pythonpath $(BIN)/python
 
 wheel: $(STAMP) ## Build wheel and sdist from a clean copy, install the wheel, import and run it
 	$(RUN) pytest tests/test_packaging.py $(ARGS)
 
 bench: $(STAMP) ## Benchmarks, with ratios to the floor; see benchmarks/README.md
-	$(RUN) pytest benchmarks --benchmark-enable -p no:randomly -p no:cacheprovider -s $(ARGS)
+	$(RUN) pytest benchmarks --benchmark-enable -p no:randomly $(ARGS)
 
 docs: $(STAMP) ## Write the generated reference pages anew
 	$(RUN) docs.generate $(ARGS)

@@ -31,7 +31,7 @@ class Race:
     """Rounds of blocks: in each round every variant runs one block of `block` repetitions, in a new random order.
 
     Blocks are best kept around a millisecond, shorter than a time slice of the scheduler: then most of them are not
-    interrupted, and the median is that of undisturbed ones. CPU time is taken beside, which other processes hardly touch.
+    interrupted, and the median is that of undisturbed ones. CPU time, which other processes hardly touch, is taken too.
 
     Attributes:
         wall_us: Microseconds per repetition, by variant, one entry per round.
@@ -84,9 +84,8 @@ class Race:
             low, middle, high = ratio(self.wall_us, variant.name, base)
             cpu = ratio(self.cpu_us, variant.name, base)[1]
             time_us = statistics.median(self.wall_us[variant.name])
-            lines.append(
-                f"  {variant.name:<24} {middle:6.2f} x {base} [{low:.2f} - {high:.2f}]  cpu {cpu:6.2f}  {time_us:8.2f} us"
-            )
+            spread = f"{middle:6.2f} x {base} [{low:.2f} - {high:.2f}]"
+            lines.append(f"  {variant.name:<20} {spread:<34} cpu {cpu:6.2f} x {time_us:9.2f} us")
         return lines + [self._judge(target) for target in self.targets]
 
     def _judge(self, target: Target) -> str:

@@ -12,10 +12,11 @@ from typing import Any, Union, get_args, get_origin
 
 import click
 
-from structllm.cli import main as command
+from structllm.cli import cli
 from structllm.events import EVENTS, Envelope, FieldInfo, event_fields, field_infos, json_schema
-from structllm.settings import LLMSettings, settings_schema
-from structllm.sinks.registry import builtin_sink_configs
+from structllm.settings import LLMSettings
+from structllm.settings_view import settings_schema
+from structllm.sinks.registry import BUILT_IN, load_sink_type
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -90,7 +91,8 @@ def type_name(hint: Any) -> str:
 def settings_page() -> str:
     """Return the reference of all settings and of the built-in sinks."""
     parts = [SETTINGS_HEAD, "## llm\n", settings_table(LLMSettings.model_json_schema())]
-    for name, config in builtin_sink_configs().items():
+    for name in BUILT_IN:
+        config = load_sink_type(name)
         parts += [f"## Sink `{name}`\n\n{(config.__doc__ or '').strip().splitlines()[0]}\n"]
         parts += [settings_table(config.model_json_schema())]
     return "\n".join(parts)
@@ -116,7 +118,7 @@ def settings_rows(schema: dict[str, Any], root: dict[str, Any], prefix: str) -> 
 
 def cli_page() -> str:
     """Return the help of the command and of every subcommand."""
-    return "\n".join([CLI_HEAD, *command_sections(command, "structllm", None)])
+    return "\n".join([CLI_HEAD, *command_sections(cli, "structllm", None)])
 
 
 def command_sections(item: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:

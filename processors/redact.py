@@ -228,7 +228,8 @@ class Redact:
                 else:
                     new_name, new = name, walk.value(value)
             except Exception:
-                new_name, new = name, marker_of(ERROR_RULE)
+                is_known = action is not None or name in self._verdicts
+                new_name, new = name if is_known else marker_of(ERROR_RULE), marker_of(ERROR_RULE)
                 walk.rules[found:] = [ERROR_RULE]
             if new_name is not name:
                 del event[name]

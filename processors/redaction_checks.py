@@ -12,6 +12,8 @@ import hashlib
 import re
 
 _CONTEXT_BYTES = 80
+_FILLER_BYTES = 12
+_PREFIX_BYTES = 16  # the longest prefix of a key format, and a little
 _JUDGED_BYTES = 128  # a longer value is taken for a secret; keeps the cost of turning candidates down bounded
 
 MARKER = re.compile(rb"\[REDACTED:[a-z0-9-]{1,48}\]")
@@ -20,7 +22,8 @@ MARKER = re.compile(rb"\[REDACTED:[a-z0-9-]{1,48}\]")
 # ---- numbers with a checksum or a range
 
 _CARD_WORD = re.compile(
-    rb"(?i)(?:\b|_|\\[bfnrt])(?:cards?|cc|visa|master ?card|amex|discover|credit|debit|pan|cvv|cvc|pay(?:ment|ing)?|paid)(?:\b|_)"
+    rb"(?i)(?:\b|_|\\[bfnrt])"
+    rb"(?:cards?|cc|visa|master ?card|amex|discover|credit|debit|pan|cvv|cvc|pay(?:ment|ing)?|paid)(?:\b|_)"
 )
 
 
@@ -197,11 +200,14 @@ _PLACEHOLDER = re.compile(
     rb"(?i)(?:(.)\1*|\*{3,}.*|x{4,}.*|<.*|\$\{.*|\$\(.*|(?-i:\$[A-Z_][A-Z0-9_]*)|\{\{.*|\{[a-z_.]*\}|%\(?[a-z_]+\)?[s%]|"
     rb"(?:your|insert|enter)[ _-].*|none|null|nil|true|false|undefined|str|string|bytes|bool|int|any|secretstr|"
     rb"optional(?:\[.*)?|required|missing|invalid|incorrect|wrong|unset|empty|hidden|expired|unknown|"
-    rb"\[?(?:redacted|filtered|masked|hidden)\]?|(?:os\.|process\.)?(?:environ|env|getenv)\b.*|"
+    rb"\[?(?:redacted|filtered|masked|hidden)\]?|(?:os\.|process\.)?(?:environ|env|getenv)[\[(.].*|"
     rb"prompt|input|must|should|cannot|the|with|field|reset)"
 )
-_EXPRESSION = re.compile(rb"[A-Za-z_][A-Za-z_]*(?:(?:\.|->|::)[A-Za-z_]+)+")
-_CALL = re.compile(rb"[A-Za-z_.]+\([^()]*")
+_EXPRESSION = re.compile(
+    rb"(?i)(?:self|cls|this|os|env|app|args|options|settings|config|conf|cfg|secrets|creds|ctx|context|request|params|kwargs)"
+    rb"(?:(?:\.|->|::)[a-z_]\w*)+"
+)
+_CALL = re.compile(rb"[A-Za-z]*[_.][A-Za-z_.]*\([^()]*|[A-Za-z]+\(")
 _NAME = re.compile(rb"[A-Za-z_]\w*")
 _ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
 _DIGIT = re.compile(rb"[0-9]")
@@ -211,8 +217,14 @@ _CAMEL_CASE = re.compile(rb"[A-Za-z]?[a-z]*(?:[ _.-]?[A-Z]?[a-z]{2,})*")
 
 
 def is_no_filler(text: bytes, start: int, end: int) -> bool:
-    """Say whether the end of a key varies; `sk-xxxxxxxxxxxx` is an example in somebody's documentation."""
-    return end - start < 12 or len(set(text[end - 12 : end])) > 3
+    """Say whether there is more to a key than prefix and filler: `sk-xxxxxxxxxxxx` is an example in documentation."""
+    return not _is_filled(text[start:end], _PREFIX_BYTES)
+
+
+def _is_filled(value: bytes, bare_bytes: int) -> bool:
+    """Say whether all but the first bytes repeat up to three characters; a key with such a tail is still a key."""
+    tail = set(value[-_FILLER_BYTES:])
+    return len(value) >= _FILLER_BYTES and len(tail) <= 3 and len(value.rstrip(bytes(tail))) <= bare_bytes
 
 
 def is_password(text: bytes, start: int, end: int) -> bool:
@@ -220,10 +232,14 @@ def is_password(text: bytes, start: int, end: int) -> bool:
     value = text[start:end]
     if len(value) > _JUDGED_BYTES:
         return True
-    bare = MARKER.sub(b"", value).strip(b" .,;:!?)]}")
-    if len(bare) < 3 or any(pattern.fullmatch(bare) for pattern in (_PLACEHOLDER, _EXPRESSION, _CALL)):
+    bare = _bare(value)
+    if len(bare) < 3 or _PLACEHOLDER.fullmatch(bare):
         return False
-    return not (_NAME.fullmatch(bare) and (text[end : end + 1] == b"(" or _repeats_name(text, start, bare)))
+    return _is_literal(text, start) or not (
+        _EXPRESSION.fullmatch(bare)
+        or _CALL.fullmatch(bare)
+        or (_NAME.fullmatch(bare) and (text[end : end + 1] == b"(" or _repeats_name(text, start, bare)))
+    )
 
 
 def is_token(text: bytes, start: int, end: int) -> bool:
@@ -235,12 +251,12 @@ def is_token(text: bytes, start: int, end: int) -> bool:
     value = text[start:end]
     if len(value) > _JUDGED_BYTES:
         return True
-    bare = MARKER.sub(b"", value).strip(b" .,;:!?)]}")
-    if _PLACEHOLDER.fullmatch(bare) or _EXPRESSION.fullmatch(bare) or _ADDRESS.fullmatch(bare):
+    bare = _bare(value)
+    if _PLACEHOLDER.fullmatch(bare) or _ADDRESS.fullmatch(bare) or _is_filled(bare, 4):
         return False
-    if not is_no_filler(bare, 0, len(bare)):
-        return False
-    if text[end : end + 1] == b"(" and _NAME.fullmatch(bare):
+    if not _is_literal(text, start) and (
+        _EXPRESSION.fullmatch(bare) or (_NAME.fullmatch(bare) and text[end : end + 1] == b"(")
+    ):
         return False
     if _DIGIT.search(bare) and _LETTER.search(bare):
         return len(bare) >= 8
@@ -250,6 +266,15 @@ def is_token(text: bytes, start: int, end: int) -> bool:
 def is_cookie(text: bytes, start: int, end: int) -> bool:
     """Say whether the value of a cookie header still sets something once markers are taken away."""
     return b"=" in MARKER.sub(b"", text[start : min(end, start + _JUDGED_BYTES)])
+
+
+def _bare(value: bytes) -> bytes:
+    """Take away what is redacted already and the punctuation that a sentence or a call puts around a value."""
+    return MARKER.sub(b"", value).strip(b" .,;:!?)]}")
+
+
+def _is_literal(text: bytes, start: int) -> bool:
+    return text[max(0, start - 1) : start] in (b'"', b"'", b"`")
 
 
 def _repeats_name(text: bytes, start: int, value: bytes) -> bool:

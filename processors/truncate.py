@@ -141,17 +141,20 @@ def cut_text(text: str, limit: int, *, keep_marker: bool = True) -> str:
     """
     if len(text) <= limit or limit == 0:
         return text[:limit]
-    start = text.rfind("[", max(0, limit - _MARKER_CHARS), limit)
-    if start >= 0:
-        marker = _MARKER.match(text, start)
-        if marker is not None and marker.end() > limit:
-            return text[: marker.end() if keep_marker else start]
-    end = limit
-    while end > 0 and _is_inside_character(text, end):
-        end -= 1
-        if limit - end > _CLUSTER_CHARS:
-            return text[:limit]
-    return text[:end]
+    end = _between_characters(text, limit)
+    start = text.rfind("[", max(0, end - _MARKER_CHARS), end)
+    marker = _MARKER.match(text, start) if start >= 0 else None
+    if marker is None or marker.end() <= end:
+        return text[:end]
+    return text[: marker.end() if keep_marker or marker.end() <= limit else start]
+
+
+def _between_characters(text: str, limit: int) -> int:
+    """Return the last place up to the limit where one character, as people see it, ends and the next begins."""
+    for end in range(limit, max(limit - _CLUSTER_CHARS, 0), -1):
+        if not _is_inside_character(text, end):
+            return end
+    return limit if limit > _CLUSTER_CHARS else 0
 
 
 def _is_inside_character(text: str, at: int) -> bool:

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from structllm._options import LogPath
 from structllm._types import Record
 from structllm.errors import ConfigError, SinkError, SinkRejected, SinkUnavailable
 from structllm.sinks.config import SinkConfig
@@ -41,7 +42,7 @@ class FileSinkConfig(SinkConfig):
     """Settings of the file sink."""
 
     type: Literal["file"] = "file"
-    path: Path = Field(description="The file; its directory is created.")
+    path: LogPath = Field(description="The file; its directory is created.")
     max_bytes: int = Field(default=52_428_800, ge=1024, description="Rotate before a file grows beyond this.")
     backup_count: int = Field(default=5, ge=0, le=1000, description="Rotated files kept; 0 deletes at rotation.")
     mode: Annotated[str, AfterValidator(_octal)] = Field(default="0600", description="Permissions, octal.")

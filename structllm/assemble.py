@@ -60,9 +60,10 @@ def create_llm_logger(
     settings = _with_arguments(settings, log_level, log_file, sinks)
     new_id = ids or random_id
     now = clock or utc_now
+    metrics = SessionMetrics(now)
     core = Core(
         settings=settings,
-        metrics=SessionMetrics(now),
+        metrics=metrics,
         requests=Requests(),
         ids=new_id,
         monotonic=time.monotonic if clock is None else lambda: now().timestamp(),
@@ -78,9 +79,9 @@ def create_llm_logger(
         service=settings.service,
         clock=now,
         ids=new_id,
-        after_fork=(core.requests.reset_after_fork,),
+        after_fork=(core.requests.reset_after_fork, metrics.reset_after_fork),
     )
-    chain = build_chain(settings, core.metrics, session, processors) if enabled else []
+    chain = build_chain(settings, metrics, session, processors) if enabled else []
     log = EventLogger(emitter, chain, {})
     return ChatCompletionLogger(log, core) if enabled else DisabledLogger(log, core)
 
@@ -95,6 +96,9 @@ def build_chain(
         "error_message": _ERROR_PREVIEW_CHARS,
     }
     redaction = settings.redaction
+    prices = GenaiPrices()
+    if settings.enable_token_usage_tracking:
+        prices.load()  # half a second of imports that the first completion shall not wait for
     return [
         BindContext(
             default_session_id=session_id,
@@ -103,7 +107,7 @@ def build_chain(
         ),
         *own,
         Normalise(),
-        Price(GenaiPrices(), track_usage=settings.enable_token_usage_tracking),
+        Price(prices, track_usage=settings.enable_token_usage_tracking),
         *(
             [
                 Redact(

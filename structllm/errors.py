@@ -3,6 +3,7 @@
     StructllmError
     ├── ConfigError          wrong settings: raised while building, never while logging
     ├── MissingExtra         an optional dependency is not installed (also an ImportError)
+    ├── UsageError           token counts that cannot be read (structllm.usage); caught while pricing
     └── SinkError            raised by sinks towards the emitter, never towards the host program
         ├── SinkUnavailable  the destination cannot take it now; trying again may help
         └── SinkRejected     the destination will never take this record
@@ -11,6 +12,7 @@ Messages name settings, files and reasons. They never contain the value of a set
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class StructllmError(Exception):
@@ -28,6 +30,10 @@ class ConfigError(StructllmError, ValueError):
         self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("structllm: invalid configuration\n" + "\n".join(f"  {problem}" for problem in self.problems))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are rebuilt from their text, which here is made from the arguments.
+        return type(self), (self.problems,)
+
 
 class MissingExtra(StructllmError, ImportError):
     """A feature needs a package that is not installed.
@@ -39,7 +45,11 @@ class MissingExtra(StructllmError, ImportError):
     """
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
+        self._arguments = (feature, package, extra)
         super().__init__(f"{feature} needs {package}: pip install 'structllm-logging[{extra}]'")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
 
 
 class SinkError(StructllmError):
@@ -52,7 +62,11 @@ class SinkError(StructllmError):
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
+        self.detail = detail
         super().__init__(f"{reason}: {detail}" if detail else reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.detail)
 
 
 class SinkUnavailable(SinkError):

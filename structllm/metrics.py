@@ -146,12 +146,10 @@ class SessionMetrics:
 
     Args:
         clock: Tells when the window begins and ends.
-        track_usage: False leaves tokens and cost out of the snapshot, since nothing is known about them.
     """
 
-    def __init__(self, clock: Clock, *, track_usage: bool = True) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._track_usage = track_usage
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
@@ -231,35 +229,28 @@ class SessionMetrics:
         end = self._clock()
         with self._lock:
             total, times = self._total(), self._times
-            fields: dict[str, Any] = {
+            duration_s = max(0.0, (end - self._start).total_seconds())
+            return {
                 "total_completions": total.completions,
                 "avg_response_time_ms": _average_ms(total),
                 "min_response_time_ms": _ms(times.min if times.count else None),
                 "max_response_time_ms": _ms(times.max if times.count else None),
-            }
-            if self._track_usage:
-                fields |= {
-                    "total_tokens": total.tokens,
-                    "total_cost_estimate_usd": total.cost / _COST_UNITS,
-                    "tokens_per_second": round(total.tokens * 1000 / total.time_ms, 1) if total.time_ms > 0 else None,
-                }
-            duration_s = max(0.0, (end - self._start).total_seconds())
-            fields |= {
+                "total_tokens": total.tokens,
+                "total_cost_estimate_usd": total.cost / _COST_UNITS,
+                "tokens_per_second": round(total.tokens * 1000 / total.time_ms, 1) if total.time_ms > 0 else None,
                 "p50_response_time_ms": _ms(times.quantile(0.50)),
                 "p95_response_time_ms": _ms(times.quantile(0.95)),
                 "p99_response_time_ms": _ms(times.quantile(0.99)),
                 "success_rate": round(1 - total.errors / total.completions, 6) if total.completions else None,
                 "completions_per_hour": round(total.completions * 3600 / duration_s, 2) if duration_s else None,
+                "prompt_tokens": total.prompt_tokens,
+                "completion_tokens": total.completion_tokens,
+                "by_model": {name: _model(tally) for name, tally in self._models.items()},
+                "unpriced_calls": total.unpriced,
+                "errors_by_type": dict(self._errors_by_type),
+                "dropped": dict(dropped),
+                "window": {"start": _rfc3339(self._start), "end": _rfc3339(end), "duration_s": round(duration_s, 3)},
             }
-            if self._track_usage:
-                fields |= {"prompt_tokens": total.prompt_tokens, "completion_tokens": total.completion_tokens}
-            fields["by_model"] = {name: self._model(tally) for name, tally in self._models.items()}
-            if self._track_usage:
-                fields["unpriced_calls"] = total.unpriced
-            fields["errors_by_type"] = dict(self._errors_by_type)
-        fields["dropped"] = dict(dropped)
-        fields["window"] = {"start": _rfc3339(self._start), "end": _rfc3339(end), "duration_s": round(duration_s, 3)}
-        return fields
 
     def _tally(self, model: Any) -> _Tally:
         """Return the tally of a model that has none yet, or is no name."""
@@ -280,19 +271,16 @@ class SessionMetrics:
             total.add(tally)
         return total
 
-    def _model(self, tally: _Tally) -> dict[str, Any]:
-        fields: dict[str, Any] = {
-            "completions": tally.completions,
-            "errors": tally.errors,
-            "avg_response_time_ms": _average_ms(tally),
-        }
-        if self._track_usage:
-            fields |= {
-                "total_tokens": tally.tokens,
-                "cost_estimate_usd": tally.cost / _COST_UNITS,
-                "unpriced_calls": tally.unpriced,
-            }
-        return fields
+
+def _model(tally: _Tally) -> dict[str, Any]:
+    return {
+        "completions": tally.completions,
+        "errors": tally.errors,
+        "avg_response_time_ms": _average_ms(tally),
+        "total_tokens": tally.tokens,
+        "cost_estimate_usd": tally.cost / _COST_UNITS,
+        "unpriced_calls": tally.unpriced,
+    }
 
 
 def _average_ms(tally: _Tally) -> float | None:

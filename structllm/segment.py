@@ -15,11 +15,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from io import BufferedReader
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
-from structllm.figures import counted, mapping
+from structllm.figures import counted
 from structllm.sequence import Seen
 from structllm.unpack import chunks
 
@@ -187,7 +187,9 @@ def timestamp_of(entry: Entry) -> str:
 
 
 def _merge(streams: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
-    return chain.from_iterable(streams) if len(streams) > _MAX_MERGED else heapq.merge(*streams, key=timestamp_of)
+    if 1 < len(streams) <= _MAX_MERGED:
+        return heapq.merge(*streams, key=timestamp_of)
+    return chain.from_iterable(streams)
 
 
 def _read_log(log: Log, report: ReadReport) -> Iterator[Entry]:
@@ -258,14 +260,16 @@ def parse(path: str, lines: Iterable[tuple[int, bytes | None]], report: ReadRepo
             report.add_bad(path, offset, f"longer than {MAX_LINE_BYTES // 2**20} MiB")
         elif line and not line.isspace():
             try:
-                event: object = orjson.loads(line)
+                event: Any = orjson.loads(line)
             except ValueError:
                 report.add_bad(path, offset, "not JSON")
                 continue
-            if isinstance(mapping(event).get("event_type"), str):
-                yield Entry(mapping(event), line)
+            if not isinstance(event, dict):
+                report.add_bad(path, offset, "not a JSON object")
+            elif not isinstance(cast("dict[str, Any]", event).get("event_type"), str):
+                report.add_bad(path, offset, "no event_type")
             else:
-                report.add_bad(path, offset, "no event_type" if isinstance(event, dict) else "not a JSON object")
+                yield Entry(event, line)
 
 
 class Lines:

@@ -89,8 +89,7 @@ def near_misses(variables: Variables, known: KnownSettings) -> Iterator[tuple[st
         if section == SECTION or name == CONFIG_VARIABLE.lower():
             continue
         if section.startswith(f"{SECTION}_"):
-            single = section.removeprefix(f"{SECTION}_")
-            whole = None if single in _EVERYDAY else nearest(single, joined.keys() - _EVERYDAY, cutoff=0.85)
+            whole = nearest(section.removeprefix(f"{SECTION}_"), joined.keys() - _EVERYDAY, cutoff=0.85)
             meant = whole and f"{SECTION}__{joined[whole]}{delimiter}{rest}".upper()
         elif rest and _one_slip_apart(section, SECTION) and _is_setting_like(rest.partition("__")[0], known):
             meant = f"{SECTION}__{rest}".upper()

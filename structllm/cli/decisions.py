@@ -70,7 +70,7 @@ def decisions(source: Source, as_json: bool) -> None:
         if source.wanted.of_model(*causes.models(event))
     ]
     if as_json:
-        emit_json([_decision(*row) for row in rows])
+        emit_json({"decisions": [_decision(*row) for row in rows]})
     elif rows:
         emit_table(_DECISION_COLUMNS, [_decision_row(*row) for row in rows])
     source.finish(rows, "decision")

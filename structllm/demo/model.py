@@ -1,7 +1,7 @@
 """The demo's chat model: a rule set behind LangChain's interface. No network, no key, no randomness, no tokens bought.
 
 It is a real `BaseChatModel`, so that the demo exercises the very path that a provider's model takes: callbacks, usage,
-errors, time-outs, streaming. It never calls itself anything but `structllm-demo-rules`, which no price list knows.
+errors, time-outs, streaming. It never calls itself anything but `demo-rules`, which no price list knows.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from pydantic import PrivateAttr
 
 from structllm.errors import StructllmError
 
-MODEL_NAME = "structllm-demo-rules"
+MODEL_NAME = "demo-rules"
 CHARS_PER_TOKEN = 4
 GARBAGE = "Great question! Markets are complex, so let me think about that {action: maybe LONG?? or"
 
@@ -110,7 +110,7 @@ class RuleBasedDemoModel(BaseChatModel):
 
     @property
     def _llm_type(self) -> str:
-        return MODEL_NAME
+        return f"structllm-{MODEL_NAME}"
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:

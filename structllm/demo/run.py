@@ -6,27 +6,28 @@ at once. The tables are those of the commands `stats`, `cost` and `decisions`, r
 
 import asyncio
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import shlex
+import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from structllm.cli.output import Failure, emit, emit_json, hint, wants_color
 from structllm.cli.source import json_option
+from structllm.console import escape, style
+from structllm.demo.screen import PLAIN_COLUMNS, Screen, open_screen
 
 if TYPE_CHECKING:
     from structllm.demo.session import Recording
 
-BUILT_IN = "structllm-demo-rules"
+BUILT_IN = "demo-rules"
 BILLED_AS = "openai:o3-mini"
 MOST_STEPS = 904
 """Four symbols in each of the 226 weeks that the data set has after the indicators' warm-up."""
-
-PLAIN_COLUMNS = 120
 
 _KEYS: Mapping[str, tuple[str, str]] = {
     "openai": ("OPENAI_API_KEY", "langchain-openai"),
@@ -51,6 +52,22 @@ class Choice(NamedTuple):
         """Whether the built-in model answers."""
         return self.model == BUILT_IN
 
+    @property
+    def who(self) -> str:
+        """What answers, in one sentence."""
+        if self.built_in:
+            return f"{BUILT_IN} answers: rules in this package, no network, no tokens bought."
+        return f"{self.model} answers, through LangChain: every decision is a paid call."
+
+    @property
+    def costs(self) -> str:
+        """What the costs mean, in one sentence."""
+        if not self.built_in:
+            return "Costs are estimates from the price list."
+        if self.billed_as is None:
+            return f"Costs are unknown: no price list has {BUILT_IN}."
+        return f"Costs are what {self.billed_as} would bill for as many tokens."
+
 
 @click.command()
 @click.option(
@@ -71,9 +88,7 @@ class Choice(NamedTuple):
 )
 @click.option("-q", "--quiet", is_flag=True, help="No line for each event.")
 @json_option
-@click.pass_context
 def demo_command(
-    ctx: click.Context,
     model: str,
     price_as: str | None,
     steps: int,
@@ -87,12 +102,19 @@ def demo_command(
     this package: it needs no key and no network. A few failures and a fake API key are planted on the way.
     """
     choice = _choose(model, price_as)
-    recording = _record(choice, steps, directory, quiet=quiet, as_json=as_json)
+    with open_screen(steps, terminal=sys.stdout.isatty(), lines=not quiet, silent=as_json) as screen:
+        recording = _record(choice, steps, directory, screen)
+    from structllm.demo import report
+
     if as_json:
-        emit_json(_summary(choice, recording))
+        emit_json(report.summary(recording, choice.model, choice.billed_as, choice.built_in))
         return
-    _show_tables(ctx, recording)
-    for line in _findings(recording):
+    color, width = wants_color("auto"), get_terminal_size((PLAIN_COLUMNS, 24)).columns
+    _show_tables(recording.directory, color)
+    emit("")
+    emit(choice.costs)
+    emit("")
+    for line in report.findings(recording, simulated=choice.built_in, color=color, width=width):
         emit(line)
 
 
@@ -113,34 +135,50 @@ def _choose(model: str, price_as: str | None) -> Choice:
     return Choice(model, None)
 
 
-def _record(choice: Choice, steps: int, parent: Path, *, quiet: bool, as_json: bool) -> "Recording":
-    """Run the session, with lines and a progress bar where they are wanted."""
-    with _screen(steps, quiet=quiet, silent=as_json) as screen:
-        from structllm.demo import session
-        from structllm.demo.market import market_states
+def _record(choice: Choice, steps: int, parent: Path, screen: Screen) -> "Recording":
+    """Run the session in a new directory."""
+    from structllm.demo import session
+    from structllm.demo.market import market_states
 
-        if choice.billed_as is not None and not session.BilledAs(choice.billed_as, session.GenaiPrices()).is_known():
-            raise Failure("--price-as names no model of the price list; try openai:o3-mini, or none")
-        model = session.demo_model() if choice.built_in else session.provider_model(choice.model)
-        states = market_states(steps)
-        try:
-            directory = session.new_directory(parent)
-        except OSError as error:
-            raise Failure(f"cannot create a directory in {parent}: {error.strerror}; see --directory") from None
-        for line in _heading(choice, states[0].timestamp.date().isoformat(), states[-1].timestamp, directory):
-            screen.say(line)
-        try:
-            return asyncio.run(
-                session.record(
-                    model,
-                    states,
-                    directory,
-                    simulated=choice.built_in,
-                    billed_as=choice.billed_as,
-                    show=screen.show,
-                    advance=screen.advance,
-                )
+    if choice.billed_as is not None and not session.BilledAs(choice.billed_as, session.GenaiPrices()).is_known():
+        raise Failure(f"--price-as names no model of the price list; try {BILLED_AS}, or none")
+    model = session.demo_model() if choice.built_in else session.provider_model(choice.model)
+    states = market_states(steps)
+    try:
+        directory = session.new_directory(parent)
+    except OSError as error:
+        raise Failure(f"cannot create a directory in {parent}: {error.strerror}; choose one with --directory") from None
+    first, last = (state.timestamp.date() for state in (states[0], states[-1]))
+    decisions = "1 decision" if steps == 1 else f"{steps} decisions"
+    about = f"{decisions} about real prices of {first}{f' to {last}' if last > first else ''}."
+    for line in (about, choice.who, choice.costs, f"Logging to {escape(str(directory))}/", ""):
+        screen.say(line)
+    try:
+        return asyncio.run(
+            session.record(
+                model,
+                states,
+                directory,
+                simulated=choice.built_in,
+                billed_as=choice.billed_as,
+                show=screen.show,
+                advance=screen.advance,
             )
-        except session.BrokenClaim as error:
-            hint(str(error))
-            click.get_current_context().exit(1)
+        )
+    except session.BrokenClaim as error:
+        hint(str(error))
+        click.get_current_context().exit(1)
+
+
+def _show_tables(directory: Path, color: bool) -> None:
+    """Run the commands that anybody can run on these files, and say which."""
+    from structllm.cli.cost import cost
+    from structllm.cli.decisions import decisions
+    from structllm.cli.stats import stats
+
+    reports: list[tuple[click.Command, list[str]]] = [(stats, []), (cost, ["--by", "symbol"]), (decisions, [])]
+    for command, options in reports:
+        arguments = [*options, str(directory)]
+        emit("")
+        emit(style(f"$ structllm {command.name} {shlex.join(arguments)}", "bold", color))
+        command.main(arguments, standalone_mode=False)

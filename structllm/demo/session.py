@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from structllm import create_llm_logger
 from structllm._types import Processor, Record
@@ -25,7 +25,7 @@ from structllm.segment import ReadReport, read
 from structllm.settings import LLMSettings
 from structllm.usage import Usage
 
-MAX_BYTES = 65_536
+MAX_BYTES = 32_768
 """Small on purpose, so that a demo of a few seconds rotates its files."""
 
 BACKUP_COUNT = 1000
@@ -33,6 +33,9 @@ BACKUP_COUNT = 1000
 
 PREVIEW_CHARS = 2000
 """Long enough for the whole prompt, so that the redacted key can be seen in its place."""
+
+FAULTS: Mapping[int, Literal["garbage", "rate_limit", "slow"]] = {6: "garbage", 12: "rate_limit", 18: "slow"}
+"""Number of a call of the built-in model to what goes wrong with it."""
 
 KEY_NAME = "OPENAI_API_KEY"
 DEMO_MODEL_TIMEOUT_S = 1.0
@@ -80,16 +83,21 @@ class LineSink:
     """Hands each event to a function that shows it; for the lines on the screen.
 
     Args:
-        show: Called with the event.
+        show: Called with the event. After an OSError it is not called again: nobody reads any more (`| head`), which
+            is no reason to disturb the session.
     """
 
     def __init__(self, show: Callable[[Mapping[str, Any]], None]) -> None:
         self._show = show
+        self._read = True
 
     def write(self, batch: Sequence[Record], /) -> None:
         """Show the records."""
-        for record in batch:
-            self._show(record.event)
+        try:
+            for record in batch if self._read else ():
+                self._show(record.event)
+        except OSError:
+            self._read = False
 
     def flush(self, timeout_s: float, /) -> bool:
         """Return True: nothing is kept back."""
@@ -109,8 +117,10 @@ class Recording:
         events: Every event, as read back from the files, by time.
         files: The files, live and rotated.
         key_at: Number of the completion whose prompt held the fake key.
+        written: Records that the files took, by the logger's account.
+        dropped: Records that the files did not take, by the same account.
         redactions: Replacements in all events.
-        dropped: Records that a file did not take.
+        key_found: How many of the files hold the fake key.
     """
 
     directory: Path
@@ -118,8 +128,10 @@ class Recording:
     events: list[dict[str, Any]]
     files: list[Path]
     key_at: int
-    redactions: int
+    written: int
     dropped: int
+    redactions: int
+    key_found: int
 
 
 def new_directory(parent: Path) -> Path:
@@ -152,7 +164,7 @@ def demo_model() -> Any:
         from structllm.demo.model import RuleBasedDemoModel
     except ImportError:
         raise MissingExtra("structllm demo", "langchain-core", "demo") from None
-    return RuleBasedDemoModel(faults={6: "garbage", 12: "rate_limit", 18: "slow"})
+    return RuleBasedDemoModel(faults=FAULTS)
 
 
 def provider_model(name: str) -> Any:
@@ -256,22 +268,24 @@ def _verified(directory: Path, logger: ChatCompletionLogger, key: str, key_at: i
     events = [entry.event for entry in read([directory], report)]
     files = sorted(path for path in directory.rglob("*.log*") if not path.name.startswith("."))
     stats = logger.stats()
-    written = sum(stats["sinks"][name]["delivered"] for name in ("completions", "decisions"))
-    dropped = sum(sum(sink["dropped"].values()) + sink["pending"] for sink in stats["sinks"].values())
+    accounts = [stats["sinks"][name] for name in ("completions", "decisions")]
+    written = sum(account["delivered"] for account in accounts)
+    dropped = sum(account["accepted"] - account["delivered"] for account in accounts)
     redactions = sum(event["redactions"]["count"] for event in events if "redactions" in event)
+    key_found = sum(key.encode() in path.read_bytes() for path in files)
     claims = {
         f"{written} events written, {len(events)} read back": written == len(events) > 0,
         "no gap in the numbering": {event["seq"] for event in events} == set(range(1, written + 1)),
         "nothing skipped while reading": not report.hints() and not report.unfinished,
         "nothing dropped": dropped == 0,
         "no processor failed": not stats["processor_errors"],
-        "the planted key is in no file": not any(key.encode() in path.read_bytes() for path in files),
+        "the planted key is in no file": key_found == 0,
         "a marker stands where the key was": any(_shows_marker(event, key_at) for event in events),
     }
     broken = [claim for claim, holds in claims.items() if not holds]
     if broken:
         raise BrokenClaim(f"the demo found its own claims untrue: {'; '.join(broken)} (files kept in {directory})")
-    return Recording(directory, logger.session_id, events, files, key_at, redactions, dropped)
+    return Recording(directory, logger.session_id, events, files, key_at, written, dropped, redactions, key_found)
 
 
 def _shows_marker(event: Mapping[str, Any], key_at: int) -> bool:

@@ -92,7 +92,10 @@ class TestEnvelope:
         child = log.bind(strategy="momentum", name="bound")
         child.emit("run", "INFO", {"name": "x"})
         log.emit("run", "INFO", {})
-        assert [(event.get("strategy"), event.get("name")) for event in sink.events] == [("momentum", "x"), (None, None)]
+        assert [(event.get("strategy"), event.get("name")) for event in sink.events] == [
+            ("momentum", "x"),
+            (None, None),
+        ]
 
     def test_own_timestamp_is_kept(self) -> None:
         """An imported event keeps its own time."""

@@ -64,9 +64,7 @@ class TestRoute:
     def test_threads_are_counted_exactly(self) -> None:
         """The account adds up under threads."""
         route = Route("a", MemorySink())
-        threads = [
-            threading.Thread(target=lambda: [route.write(RECORD) for _ in range(2_000)]) for _ in range(4)
-        ]
+        threads = [threading.Thread(target=lambda: [route.write(RECORD) for _ in range(2_000)]) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -428,6 +428,19 @@ class TestWire:
         assert response["cost_estimate_usd"] is None
         assert 0 == handler.open_runs
 
+    @pytest.mark.parametrize(
+        ("settings", "way", "expected"), [({"streaming": True}, ainvoke, True), ({}, astream, None)]
+    )
+    async def test_stream_is_told(
+        self, recorded: Recorded, settings: dict[str, Any], way: Way, expected: bool | None
+    ) -> None:
+        """A request says that it streams where LangChain says so; of `.stream()` it denies it, so nothing is said."""
+        logger, sink = recorded
+        with Wire() as wire:
+            await way(openai(wire, **settings), {"callbacks": [create_langchain_callback(logger)]})
+        assert True is wire.bodies[0]["stream"]
+        assert [expected] == [request.get("stream") for request in requests(sink)]
+
     async def test_stream_without_usage(self, recorded: Recorded) -> None:
         """A stream for which the provider sends no usage is logged without one, not with zeros."""
         logger, sink = recorded

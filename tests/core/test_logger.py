@@ -69,7 +69,9 @@ class TestRequest:
     def test_takes_messages(self) -> None:
         """A list of messages is counted and shown."""
         logger, sink, _ = build()
-        logger.log_completion_request([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "m")
+        logger.log_completion_request(
+            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}], "m"
+        )
         event = sink.events[0]
         assert event["message_count"] == 2
         assert "Be brief." in event["prompt_preview"]
@@ -166,7 +168,11 @@ class TestResponse:
         logger.log_completion_response(request_id, "LONG", token_usage=USAGE)
         assert {"token_usage", "cost_estimate_usd", "cost_status", "raw_usage"}.isdisjoint(sink.events[1])
         metrics = logger.get_metrics()
-        assert (metrics["total_completions"], metrics["total_tokens"], metrics["total_cost_estimate_usd"]) == (1, 0, 0.0)
+        assert (metrics["total_completions"], metrics["total_tokens"], metrics["total_cost_estimate_usd"]) == (
+            1,
+            0,
+            0.0,
+        )
 
 
 class TestDecision:
@@ -279,9 +285,7 @@ class TestLevels:
     def test_a_sink_with_a_level_gets_the_request_of_a_failure_too(self) -> None:
         """A sink at ERROR gets both events of a failed call, with the same writer and seq as every other sink."""
         logger = create_llm_logger(
-            settings=LLMSettings(
-                sinks=[MemorySinkConfig(name="all"), MemorySinkConfig(name="errors", level="ERROR")]
-            )
+            settings=LLMSettings(sinks=[MemorySinkConfig(name="all"), MemorySinkConfig(name="errors", level="ERROR")])
         )
         sinks: dict[str, Any] = {route.name: route.sink for route in logger._log.emitter.fan_out.routes}
         for error in (None, "boom"):

@@ -284,7 +284,7 @@ class TestOpenai:
         expected = ResponseView(
             text="HOLD",
             length=4,
-            usage=CHAT["usage"],  # type: ignore[arg-type]  # a dict, as written above
+            usage=CHAT["usage"],
             usage_source="response",
             model="o3-mini-2025-01-31",
             response_id="chatcmpl-1",
@@ -327,7 +327,7 @@ class TestOpenai:
         expected = ResponseView(
             text="HOLD\n[tool_call quote {}]",
             length=25,
-            usage=RESPONSES["usage"],  # type: ignore[arg-type]  # a dict, as written above
+            usage=RESPONSES["usage"],
             usage_source="response",
             model="gpt-5",
             response_id="resp_1",
@@ -350,7 +350,7 @@ class TestAnthropic:
         expected = ResponseView(
             text='HOLD\n[tool_call quote {"symbol": "BTC"}]',
             length=40,
-            usage=ANTHROPIC["usage"],  # type: ignore[arg-type]  # a dict, as written above
+            usage=ANTHROPIC["usage"],
             usage_source="response",
             model="claude-sonnet-4-5",
             response_id="msg_1",
@@ -398,7 +398,7 @@ class TestLangchain:
             "stop_reason": "tool_use",
         }
         message = AIMessage(
-            ANTHROPIC["content"],  # type: ignore[arg-type]  # a list, as written above
+            ANTHROPIC["content"],
             response_metadata=metadata,
             tool_calls=[{"name": "quote", "args": {"symbol": "BTC"}, "id": "t1"}],
         )

@@ -595,6 +595,16 @@ class TestExplain:
             "sinks.1.events": (None, "default"),
         }.items() <= rows.items()
 
+    def test_replaced_values_leave_no_source(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A list that replaces another is shown with its own source, patches of the other one notwithstanding."""
+        Path("s.env").write_text("LLM__SINKS__0__PATH=old.log\n")
+        write("s.json", {"sinks": THREE_SINKS})
+        monkeypatch.setenv("LLM__SINKS", "file:new.log")
+
+        settings, sources = load_with_sources("s.json", env_file="s.env")
+
+        assert SettingRow("sinks.0.path", "new.log", "LLM__SINKS (env)") in explain(settings, sources)
+
     def test_file_of_the_log_file(self) -> None:
         """Without sinks the file that is written is shown, with the setting that made it."""
         rows = explain(LLMSettings(completion_log_file="x.log"))

@@ -107,11 +107,8 @@ class TestModel:
         """Nothing about the model carries a provider's or a real model's name."""
         model = instant()
         params = model._get_ls_params()
-        assert (MODEL_NAME, MODEL_NAME, "structllm") == (
-            model._llm_type,
-            params["ls_model_name"],
-            params["ls_provider"],
-        )
+        assert (MODEL_NAME, "structllm") == (params["ls_model_name"], params["ls_provider"])
+        assert model._llm_type == "structllm-demo-rules"
         assert MODEL_NAME == model.invoke(PROMPT).response_metadata["model_name"]
 
     def test_answers_the_decision_as_json(self) -> None:

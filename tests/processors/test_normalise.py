@@ -131,7 +131,7 @@ class TestScalars:
 
     @pytest.mark.parametrize(
         ("expected", "value"),
-        [("red", Colour.RED), ([1, 2], Colour.MIXED), (3, enum.IntEnum("Level", {"HIGH": 3})(3))],  # type: ignore[misc]  # made on the spot
+        [("red", Colour.RED), ([1, 2], Colour.MIXED), (3, enum.IntEnum("Level", {"HIGH": 3})(3))],
     )
     def test_enum_members_become_their_value(self, expected: object, value: object) -> None:
         """An Enum member is what stands behind it."""
@@ -339,7 +339,7 @@ class Order(BaseModel):
     internal: str = Field(default="x", exclude=True)
     token: SecretStr = SecretStr("hunter2")
 
-    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
+    @computed_field
     @property
     def explodes(self) -> int:
         raise RuntimeError("computed")
@@ -516,7 +516,7 @@ class TestNormalise:
         market = {"price": float("nan"), "inner": {"sets": {1}}}
         event = normalised({"market_context": market})
         assert {"price": "NaN", "inner": {"sets": [1]}} == event["market_context"]
-        assert {1} == market["inner"]["sets"]  # type: ignore[index]  # a dict, as built above
+        assert {1} == market["inner"]["sets"]
 
     def test_top_level_keys_become_text(self) -> None:
         """A field whose name is no string gets one, and the event type is not displaced."""
@@ -543,7 +543,7 @@ class TestNormalise:
 
     def test_on_error_keeps_ordinary_fields(self) -> None:
         """The fallback keeps the fields with ordinary names."""
-        event = Normalise().on_error({"event_type": "x", 5: 1, "price": float("inf")})  # type: ignore[dict-item]  # odd on purpose
+        event = Normalise().on_error({"event_type": "x", 5: 1, "price": float("inf")})
         assert {"event_type": "x", "price": "Infinity"} == event
 
     def test_works_in_a_foreign_chain(self) -> None:

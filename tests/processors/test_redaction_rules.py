@@ -134,6 +134,12 @@ class TestRules:
         text = "OPENAI_API_KEY=sk-" + "x" * 48
         assert text == redacted(text)
 
+    def test_filler_behind_a_key_does_not_save_it(self) -> None:
+        """A line of dashes that touches a key does not make an example of it."""
+        key = "sk-" + "ant-" + "a7Gk2Lm9Qx4Zr8Tv1Wy5"
+        for text in (key + "-" * 40, f"token={key[7:]}" + "x" * 40):
+            assert "Zr8T" not in redacted(text)
+
     @pytest.mark.parametrize("name", ["api_key", "API_KEY", "apiKey", "api-key", "client_secret", "accessToken"])
     @pytest.mark.parametrize(
         "form",

@@ -17,7 +17,7 @@ from structllm.processors.normalise import Normalise, normalise_value
 from structllm.processors.render import Render, minimal_line
 from structllm.processors.truncate import Truncate
 
-EXAMPLES = 200
+EXAMPLES = 150
 
 
 class Raises:
@@ -46,7 +46,9 @@ class Leaks:
         return "LEAKED"
 
     __str__ = __repr__
-    __format__ = lambda self, spec: "LEAKED"  # noqa: E731  # as short as the others
+
+    def __format__(self, spec: str) -> str:
+        return "LEAKED"
 
 
 class Broken(Mapping[str, int]):
@@ -81,59 +83,86 @@ class Box:
     hidden: Any = dataclasses.field(default="LEAKED", repr=False)
 
 
+class Odd(enum.Enum):
+    """What to put in this place once Hypothesis is done with it: it asks values about themselves, too."""
+
+    RAISES = enum.member(Raises)
+    LEAKS = enum.member(Leaks)
+    BROKEN = enum.member(Broken)
+    WORD = enum.member(lambda: Word("\ud800x"))
+    ITERATOR = enum.member(lambda: iter([1]))
+    FUNCTION = enum.member(lambda: rendered)
+    CLASS = enum.member(lambda: Leaks)
+    OBJECT = enum.member(object)
+
+
 # Hypothesis leaves surrogates out of text unless told otherwise.
 any_text = st.text(st.characters(exclude_categories=()), max_size=20)
-scalars = (
+exact = (
     st.none()
     | st.booleans()
     | st.integers()
     | st.integers(min_value=2**63, max_value=2**70)
-    | st.floats()
     | any_text
     | st.binary(max_size=10)
-    | st.decimals()
+    | st.decimals(allow_nan=False)
     | st.fractions()
     | st.datetimes(timezones=st.none() | st.just(timezone(timedelta(hours=-11))))
     | st.dates()
     | st.times()
     | st.timedeltas()
     | st.uuids()
-    | st.complex_numbers()
+    | st.complex_numbers(allow_nan=False)
     | st.sampled_from(Side)
 )
-hashable = scalars.filter(lambda value: value == value)
+scalars = exact | st.floats() | st.decimals()
 plain_values = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.tuples(inner, inner)
-        | st.dictionaries(hashable, inner, max_size=4)
-        | st.sets(hashable, max_size=4)
+        | st.dictionaries(exact, inner, max_size=4)
+        | st.sets(exact, max_size=4)
         | st.builds(Pair, inner, inner)
         | st.builds(Box, inner)
         | st.builds(collections.deque, st.lists(inner, max_size=3))
     ),
-    max_leaves=12,
+    max_leaves=10,
 )
-hostile = st.sampled_from(
-    [Raises, Leaks, Broken, lambda: Word("\ud800x"), lambda: iter([1]), lambda: lambda: 0, object, lambda: Leaks]
-).map(lambda make: make())
-values = (
-    st.recursive(
-        scalars | hostile,
-        lambda inner: (
-            st.lists(inner, max_size=4)
-            | st.dictionaries(hashable | hostile.filter(lambda value: type(value) is not Broken), inner, max_size=4)
-            | st.builds(Box, inner)
-            | st.builds(lambda value: ValueError("bad", value), inner)
-            | inner.map(knotted)
-        ),
-        max_leaves=12,
-    )
-    if (knotted := lambda value: (knot := [value], knot.append(knot))[0])
-    else st.nothing()
+values = st.recursive(
+    scalars | st.sampled_from(Odd),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(exact | st.sampled_from(Odd), inner, max_size=4)
+        | st.builds(Box, inner)
+        | st.builds(lambda value: ValueError("bad", value), inner)
+    ),
+    max_leaves=10,
 )
-events = st.dictionaries(any_text, values, max_size=8)
+events = st.dictionaries(any_text, values, max_size=6)
+
+
+def granted(value: Any) -> Any:
+    """Return the value with odd objects where Hypothesis put their names, and a cycle in every list."""
+    if isinstance(value, Odd):
+        return value.value()
+    if isinstance(value, Box):
+        return Box(granted(value.content))
+    if isinstance(value, ValueError):
+        return ValueError(*map(granted, value.args))
+    if isinstance(value, dict):
+        return {granted_key(key): granted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        knot = [granted(item) for item in value]
+        knot.append(knot)
+        return knot
+    return value
+
+
+def granted_key(key: Any) -> Any:
+    """Return a key, which must have a hash."""
+    made = granted(key)
+    return object() if type(made) is Broken else made
 
 
 def rendered(event: dict[str, Any]) -> bytes:
@@ -160,13 +189,24 @@ def is_closed(value: Any, depth: int = 0) -> bool:
     return value is None or kind is bool
 
 
+def containers(value: Any) -> Iterator[int]:
+    """Yield the identity of everything that could be changed in a value."""
+    if isinstance(value, list | dict | set | collections.deque):
+        yield id(value)
+    if isinstance(value, Box):
+        yield from containers(value.content)
+    elif isinstance(value, list | tuple | collections.deque | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from containers(item)
+
+
 class TestAnyInput:
     @settings(max_examples=EXAMPLES)
     @given(events)
     def test_one_valid_line(self, event: dict[str, Any]) -> None:
         """Any event becomes exactly one line of JSON with its ids and event type intact."""
         ids = {"event_type": "completion_request", "session_id": "abc12345", "request_id": "req_1", "seq": 7}
-        line = rendered({**event, **ids})
+        line = rendered({**granted(event), **ids})
         assert 1 == line.count(b"\n") == int(line.endswith(b"\n"))
         assert line.startswith(b'{"event_type":"completion_request"')
         read = json.loads(line, parse_constant=lambda name: f"not JSON: {name}")
@@ -177,13 +217,13 @@ class TestAnyInput:
     @given(events)
     def test_nothing_unknown_is_printed(self, event: dict[str, Any]) -> None:
         """No object's own repr or str gets into the line."""
-        assert b"LEAKED" not in rendered(event)
+        assert b"LEAKED" not in rendered(granted(event))
 
     @settings(max_examples=EXAMPLES)
     @given(values)
     def test_values_are_closed(self, value: Any) -> None:
         """Every value becomes one of the closed set, and normalising it again changes nothing."""
-        once = normalise_value(value)
+        once = normalise_value(granted(value))
         assert is_closed(once)
         assert once == normalise_value(once)
 
@@ -192,22 +232,20 @@ class TestAnyInput:
     def test_input_is_not_changed(self, value: Any) -> None:
         """The caller's objects are as they were, and the event shares no container with them."""
         before = repr(value)
-        event = {"event_type": "x", "value": value}
-        cleaned = Normalise()(None, "info", event)["value"]
+        cleaned = Normalise()(None, "info", {"event_type": "x", "value": value})["value"]
         assert before == repr(value)
-        if isinstance(value, list | dict) and value:
-            assert cleaned is not value
-            cleaned.clear()
-            assert before == repr(value)
+        assert set(containers(value)).isdisjoint(containers(cleaned))
 
     @settings(max_examples=EXAMPLES)
-    @given(st.sets(hashable, max_size=6))
-    def test_sets_do_not_depend_on_their_order(self, value: set[Any]) -> None:
+    @given(st.lists(exact, unique=True, max_size=6))
+    def test_sets_do_not_depend_on_their_order(self, value: list[Any]) -> None:
         """Sets of equal content give equal lists, in whatever order they were filled."""
-        assert normalise_value(value) == normalise_value(set(reversed(list(value))))
+        forwards = normalise_value(set(value))
+        value.reverse()
+        assert forwards == normalise_value(set(value))
 
     @settings(max_examples=EXAMPLES)
-    @given(st.dictionaries(any_text | st.integers() | st.none() | st.booleans(), st.integers(), max_size=8))
+    @given(st.dictionaries(any_text | st.integers() | st.none() | st.booleans(), st.integers(-9, 9), max_size=8))
     def test_no_value_is_lost_to_its_key(self, value: dict[Any, int]) -> None:
         """However keys collide as text, every value is kept."""
         cleaned = normalise_value(value)
@@ -215,9 +253,9 @@ class TestAnyInput:
         assert list(value.values()) == list(cleaned.values())
 
     @settings(max_examples=EXAMPLES)
-    @given(events)
-    def test_the_minimal_line_never_fails(self, event: dict[str, Any]) -> None:
+    @given(events, values)
+    def test_the_minimal_line_never_fails(self, event: dict[str, Any], value: Any) -> None:
         """The last resort is one line of JSON too, for events that nothing has normalised."""
-        line = minimal_line(event, "TypeError")
+        line = minimal_line({**granted(event), "event_type": granted(value), "seq": granted(value)}, "TypeError")
         assert 1 == line.count(b"\n") == int(line.endswith(b"\n"))
         assert "TypeError" == json.loads(line)["render_error"]

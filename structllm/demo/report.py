@@ -1,0 +1,97 @@
+"""What came of a demo session, told from the files that it wrote: for people, and as numbers for scripts."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from structllm.console import escape, shorten, style
+from structllm.demo.session import FAULTS, KEY_NAME, MAX_BYTES, Recording
+from structllm.query import calls_of
+from structllm.totals import Totals
+
+_FAULT_TEXTS = {
+    "garbage": "an answer that is no JSON",
+    "rate_limit": "a refusal by the provider",
+    "slow": "an answer that comes too late",
+}
+
+
+def summary(recording: Recording, model: str, billed_as: str | None, simulated: bool) -> dict[str, Any]:
+    """Return the numbers of a session, for scripts."""
+    totals = Totals()
+    for call in calls_of(recording.events, datetime.now(UTC)):
+        totals.add(call)
+    return {
+        "directory": str(recording.directory),
+        "files": [str(path) for path in recording.files],
+        "session_id": recording.session_id,
+        "model": model,
+        "simulated": simulated,
+        "billed_as": billed_as,
+        "events_written": recording.written,
+        "events_read": len(recording.events),
+        "events_by_type": dict(Counter(event["event_type"] for event in recording.events)),
+        "dropped": recording.dropped,
+        "redactions": recording.redactions,
+        "planted_key_in_files": recording.key_found,
+        "completions": totals.calls,
+        "failed_completions": totals.errors,
+        "total_tokens": totals.total_tokens,
+        "priced_usd": float(totals.priced_usd),
+        "unpriced_calls": totals.unpriced_calls,
+        "actions": dict(Counter(event["action"] for event in _decisions(recording))),
+    }
+
+
+def findings(recording: Recording, *, simulated: bool, color: bool, width: int) -> Iterator[str]:
+    """Yield the lines that tell what was planted, what was verified, where the files are, and what to try next."""
+    yield style("Planted on purpose, and how it was recorded", "bold", color)
+    yield from (f"  {shorten(escape(line), width - 2)}" for line in _planted(recording, simulated))
+    yield ""
+    yield style("Verified by reading the files back", "bold", color)
+    yield f"  {recording.written} events written, {len(recording.events)} read, {recording.dropped} dropped"
+    yield f"  {KEY_NAME} planted in 1 prompt, found in {recording.key_found} of {len(recording.files)} files"
+    yield ""
+    yield style(f"Files, rotated at {MAX_BYTES // 1024} KiB", "bold", color)
+    sizes: dict[str, list[int]] = {}
+    for path in recording.files:
+        sizes.setdefault(str(path.parent), []).append(path.stat().st_size)
+    for folder, bytes_of in sizes.items():
+        files = "1 file" if len(bytes_of) == 1 else f"{len(bytes_of)} files"
+        yield f"  {escape(folder)}/  {files}, {round(sum(bytes_of) / 1024)} KiB"
+    yield ""
+    yield style("Try next", "bold", color)
+    directory = shlex.quote(str(recording.directory))
+    key_request = _request_at(recording, recording.key_at)["request_id"]
+    yield from (
+        f"  structllm {command}"
+        for command in (
+            f"tail {directory}",
+            f"show {key_request} {directory}",
+            f"cost --by decision {directory}",
+            f"errors {directory}",
+        )
+    )
+
+
+def _planted(recording: Recording, simulated: bool) -> Iterator[str]:
+    rules = ", ".join(_request_at(recording, recording.key_at)["redactions"]["rules"])
+    yield f"call {recording.key_at:<3} {'a fake API key in the prompt':<30}  written as [REDACTED:{rules}]"
+    decided = {event["request_id"]: event for event in _decisions(recording)}
+    for number, fault in FAULTS.items() if simulated else ():
+        request = _request_at(recording, number)
+        if request:
+            decision = decided[request["request_id"]]
+            reason = str(decision["validation_result"]).removeprefix("FAILED - ")
+            yield f"call {number:<3} {_FAULT_TEXTS[fault]:<30}  {decision['action']}: {reason}"
+
+
+def _request_at(recording: Recording, number: int) -> Mapping[str, Any]:
+    requests = (event for event in recording.events if event["event_type"] == "completion_request")
+    return next((event for event in requests if event["completion_number"] == number), {})
+
+
+def _decisions(recording: Recording) -> Iterator[Mapping[str, Any]]:
+    return (event for event in recording.events if event["event_type"] == "trading_decision")
