@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 import click
 
 from structllm.cli import cli
+from structllm.cli.group import Lazy
 from structllm.events import EVENTS, Envelope, FieldInfo, event_fields, field_infos, json_schema
 from structllm.settings import LLMSettings
 from structllm.settings_view import settings_schema
@@ -123,6 +124,7 @@ def cli_page() -> str:
 
 def command_sections(item: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
     """Yield a section for a command and those below it."""
+    item = item.load() if isinstance(item, Lazy) else item
     context = click.Context(item, info_name=path.rpartition(" ")[2], parent=parent, max_content_width=100, color=False)
     context.terminal_width = 100
     yield f"## {path}\n\n```text\n{item.get_help(context).rstrip()}\n```\n"

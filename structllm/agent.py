@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from structllm.errors import ConfigError
-from structllm.langchain import LangChainCallbackHandler, Question, start_model
+from structllm._question import Question
+from structllm.errors import ConfigError, MissingExtra
+from structllm.langchain import LangChainCallbackHandler
 from structllm.logger import ChatCompletionLogger
 from structllm.processors.context import bind_market
 from structllm.settings import LLMSettings, load_settings
@@ -230,10 +231,24 @@ def _model_name(model: object) -> str:
 
 
 def _configured_model(settings: LLMSettings) -> Any:
+    """Return LangChain's chat model for the setting `llm.model`, which says `provider:name`."""
+    setting = "llm.model (variable LLM__MODEL)"
     if settings.model is None:
-        problem = "no model: set it to provider:name, e.g. openai:o3-mini, or give LLMAgent a model"
-        raise ConfigError(f"llm.model (variable LLM__MODEL): {problem}")
-    return start_model(settings.model)
+        raise ConfigError(
+            f"{setting}: no model: set it to provider:name, e.g. openai:o3-mini, or give LLMAgent a model"
+        )
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError:
+        raise MissingExtra("A model from the settings", "langchain", "demo") from None
+    try:
+        return init_chat_model(settings.model)
+    except ImportError as error:
+        problem = "the provider's LangChain package is not installed: for openai it is langchain-openai, and so on"
+        raise ConfigError(f"{setting}: {problem}") from error
+    except Exception as error:
+        problem = f"LangChain cannot start it ({type(error).__name__}): it wants provider:name and usually a key"
+        raise ConfigError(f"{setting}: {problem}") from error
 
 
 def _new_logger(settings: LLMSettings) -> ChatCompletionLogger:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from structllm._disabled import DisabledLogger
 from structllm._emitter import Emitter, EventLogger, random_id, utc_now
 from structllm._fanout import Route
 from structllm._pending import Requests
 from structllm._types import LEVELS, Clock, Ids, Processor, Sink
 from structllm.errors import ConfigError
-from structllm.logger import ChatCompletionLogger, Core, DisabledLogger
+from structllm.logger import ChatCompletionLogger, Core
 from structllm.metrics import SessionMetrics
 from structllm.pricing import GenaiPrices
 from structllm.processors.context import BindContext

@@ -11,14 +11,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
+from structllm._question import current_question
 from structllm._runs import OpenRuns, Run
-from structllm.errors import ConfigError, MissingExtra
+from structllm.errors import MissingExtra
 from structllm.logger import ChatCompletionLogger
 from structllm.processors.context import current_context
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from langchain_core.agents import AgentAction, AgentFinish
     from langchain_core.callbacks.base import BaseCallbackHandler
     from langchain_core.documents import Document
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 else:
@@ -79,71 +78,6 @@ def _need_langchain() -> None:
         raise MissingExtra("LangChain callback", "langchain-core", "langchain")
 
 
-def start_model(name: str) -> "BaseChatModel":
-    """Return LangChain's chat model for `provider:name`, the `llm.model` setting.
-
-    Raises:
-        MissingExtra: The package langchain is not installed.
-        ConfigError: LangChain cannot start this model, e.g. for want of the provider's package or key.
-    """
-    try:
-        from langchain.chat_models import init_chat_model
-    except ImportError:
-        raise MissingExtra("A model from the settings", "langchain", "demo") from None
-    try:
-        return init_chat_model(name)
-    except ImportError as error:
-        problem = "the provider's LangChain package is not installed: for openai it is langchain-openai, and so on"
-        raise ConfigError(f"llm.model (variable LLM__MODEL): {problem}") from error
-    except Exception as error:
-        problem = f"LangChain cannot start it ({type(error).__name__}): it wants provider:name and usually a key"
-        raise ConfigError(f"llm.model (variable LLM__MODEL): {problem}") from error
-
-
-class Question:
-    """One question to a model: knows the requests that it led to and sees that each of them ends.
-
-    LangChain reports no end of a model call that was cancelled or ran into a deadline; here those calls are ended.
-
-    Args:
-        handler: Logs the calls, together with others that the model may carry.
-
-    Attributes:
-        request_ids: The requests so far, oldest first; several where the model retries or falls back.
-    """
-
-    def __init__(self, handler: "LangChainCallbackHandler") -> None:
-        self._handler = handler
-        self._runs: list[UUID] = []
-        self.request_ids: list[str] = []
-
-    async def ask(self, model: Any, messages: object, timeout_s: float | None) -> Any:
-        """Return what `model.ainvoke` returns, or raise what it raises.
-
-        Args:
-            model: A chat model, or anything else with LangChain's `ainvoke`.
-            messages: Its input.
-            timeout_s: Seconds until the call is cancelled and TimeoutError is raised; None waits for ever.
-        """
-        token = _question.set(self)
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await model.ainvoke(messages, config={"callbacks": [self._handler]})
-        except BaseException as error:
-            self._handler.end_open(self._runs, error)
-            raise
-        finally:
-            _question.reset(token)
-
-    def began(self, run_id: UUID, request_id: str) -> None:
-        """Note a request that belongs to this question."""
-        self._runs.append(run_id)
-        self.request_ids.append(request_id)
-
-
-_question: ContextVar[Question | None] = ContextVar("structllm_question", default=None)
-
-
 class _Everywhere:
     """What LangChain asks, whenever a run begins, for a handler that nobody passed.
 
@@ -169,7 +103,7 @@ class _Everywhere:
             if handler is not None and not self._known_to_langchain:
                 from langchain_core.tracers.context import register_configure_hook
 
-                register_configure_hook(cast("ContextVar[Any]", self), inheritable=True)
+                register_configure_hook(cast("Any", self), inheritable=True)
                 self._known_to_langchain = True
             self._handler = handler
 
@@ -354,7 +288,7 @@ class LangChainCallbackHandler(BaseCallbackHandler):
         if self._runs.peek(run_id) is None:
             # Another thread needed the place before the request had an id to be ended by.
             self._log_ending(run, success=False, outcome="abandoned")
-        question = _question.get()
+        question = current_question.get()
         if question is not None:
             question.began(run_id, run.request_id)
 

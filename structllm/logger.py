@@ -1,26 +1,50 @@
 """The logger that agent code holds: it turns calls into events and never disturbs its caller."""
 
 import time
-from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from functools import wraps
+from typing import Any, Self, TypeVar, cast
 
-from structllm._emitter import EventLogger, rfc3339
-from structllm._pending import EndedRequest, PendingRequest, Requests
+from structllm._emitter import EventLogger
+from structllm._fields import (
+    causing_cost,
+    describe,
+    elapsed_ms,
+    from_request,
+    from_view,
+    imported_time,
+    symbol_and_price,
+)
+from structllm._pending import PendingRequest, Requests
 from structllm._types import Ids
-from structllm.messages import ResponseView, prompt_view, response_view
+from structllm.completion import Completion
+from structllm.messages import prompt_view, response_view
 from structllm.metrics import SessionMetrics
 from structllm.processors.context import current_context, merged_market
 from structllm.settings import LLMSettings
 
-T = TypeVar("T")
+M = TypeVar("M", bound=Callable[..., None])
 
 SCAN_CHARS = 65_536
-"""Characters of a text that enter the chain when only a preview of it is written."""
+"""Characters of a text that enter the chain when only a preview of it is written; more for longer previews."""
+
+# Redaction looks this far beyond a preview.
+_WINDOW_CHARS = 4_096
+
+
+def _never_raises(method: M) -> M:
+    """Count what goes wrong in a method: it must not reach the host program."""
+
+    @wraps(method)
+    def guarded(self: "ChatCompletionLogger", *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self._log.emitter.count_error(method.__name__, error)
+
+    return cast("M", guarded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +140,7 @@ class ChatCompletionLogger:
         timestamp: datetime | str | None,
         fields: dict[str, Any],
     ) -> None:
-        view = prompt_view(prompt, SCAN_CHARS)
+        view = prompt_view(prompt, _scan_chars(self.settings.log_prompt_preview_length))
         event: dict[str, Any] = {
             "request_id": request_id,
             "completion_number": next(self._core.numbers),
@@ -133,10 +157,10 @@ class ChatCompletionLogger:
         if view.message_count is not None:
             event["message_count"] = view.message_count
         event.update(fields)
-        own_time = _own_time(timestamp)
+        own_time = imported_time(timestamp)
         held = self._emit_request(event, own_time)
         market = merged_market(current_context().get("market_context"), market_context)
-        symbol, price = _symbol_and_price(market)
+        symbol, price = symbol_and_price(market)
         self._core.requests.begin(
             request_id, PendingRequest(model, provider, self._core.monotonic(), own_time, symbol, price, held)
         )
@@ -149,6 +173,7 @@ class ChatCompletionLogger:
             return None
         return self._log.emit("completion_request", "INFO", event, own_time, keep=True)
 
+    @_never_raises
     def log_completion_response(
         self,
         request_id: str,
@@ -175,45 +200,29 @@ class ChatCompletionLogger:
             timestamp: The event's own time when importing; default: now.
             **fields: Further fields; `outcome`, `service_tier` and `provider` have a meaning of their own.
         """
-        try:
-            self._log_response(request_id, response, response_time, token_usage, success, error, timestamp, fields)
-        except Exception as failure:
-            self._log.emitter.count_error("log_completion_response", failure)
-
-    def _log_response(
-        self,
-        request_id: str,
-        response: object,
-        response_time: float | None,
-        token_usage: Mapping[str, Any] | None,
-        success: bool,
-        error: BaseException | str | None,
-        timestamp: datetime | str | None,
-        fields: dict[str, Any],
-    ) -> None:
         first, request = self._core.requests.end(request_id)
         if not first:
             self._log.emitter.diagnostics.notice("repeated", "a request was ended twice; the second ending is counted")
             return
         success = bool(success) and error is None
-        own_time = _own_time(timestamp)
-        view = response_view(response, SCAN_CHARS)
+        own_time = imported_time(timestamp)
+        view = response_view(response, _scan_chars(self.settings.log_response_preview_length))
         event: dict[str, Any] = {
             "request_id": request_id,
             "success": success,
-            "response_time_ms": self._response_time_ms(response_time, request, own_time),
+            "response_time_ms": elapsed_ms(response_time, request, own_time, self._core.monotonic()),
             "token_usage": None,
             "cost_estimate_usd": None,
             "response_preview": view.text,
             "outcome": "ok" if success else "error",
         }
-        event.update(_from_request(request))
-        event.update(_from_view(view))
+        event.update(from_request(request))
+        event.update(from_view(view))
         if token_usage is not None:
             event["token_usage"], event["usage_source"] = token_usage, "caller"
             event.pop("raw_usage", None)
         if error is not None:
-            event.update(_describe(error))
+            event.update(describe(error))
         event.update(fields)
         level = "INFO" if success else "ERROR"
         if level == "ERROR" and request is not None and request.held is not None:
@@ -224,20 +233,6 @@ class ChatCompletionLogger:
             self._core.requests.priced(request_id, written.get("cost_estimate_usd"))
         if self.settings.enable_performance_tracking and self._core.metrics.due(self.settings.performance_log_interval):
             self.log_performance_metrics()
-
-    def _response_time_ms(
-        self, response_time: float | None, request: PendingRequest | None, own_time: str | None
-    ) -> float | None:
-        if response_time is None:
-            if request is None:
-                return None
-            if request.timestamp is not None and own_time is not None:
-                elapsed = datetime.fromisoformat(own_time) - datetime.fromisoformat(request.timestamp)
-                response_time = elapsed.total_seconds()
-            else:
-                response_time = self._core.monotonic() - request.started_s
-        milliseconds = round(response_time * 1000, 3)
-        return int(milliseconds) if milliseconds.is_integer() else milliseconds
 
     def log_trading_decision(
         self,
@@ -283,6 +278,7 @@ class ChatCompletionLogger:
                 symbol = symbol if symbol is not None else known.symbol
                 current_price = current_price if current_price is not None else known.current_price
             causes = list(dict.fromkeys([*([request_id] if request_id is not None else []), *(caused_by or ())]))
+            calls = [self._core.requests.peek(cause) for cause in causes]
             event: dict[str, Any] = {
                 "request_id": request_id,
                 "action": action,
@@ -295,24 +291,15 @@ class ChatCompletionLogger:
                 "indicators": indicators,
                 "decision_id": decision_id,
                 "caused_by": causes,
-                **self._cost_of(causes),
+                **(causing_cost(calls) if self.settings.enable_token_usage_tracking else {}),
                 **fields,
             }
-            self._log.emit("trading_decision", "INFO", event, _own_time(timestamp))
+            self._log.emit("trading_decision", "INFO", event, imported_time(timestamp))
         except Exception as error:
             self._log.emitter.count_error("log_trading_decision", error)
         return decision_id
 
-    def _cost_of(self, request_ids: list[str]) -> dict[str, Any]:
-        """Sum the causing calls: null as soon as one is not known, never a guess."""
-        if not request_ids or not self.settings.enable_token_usage_tracking:
-            return {}
-        calls = [self._core.requests.peek(request_id) for request_id in request_ids]
-        costs = [call.cost_usd for call in calls if isinstance(call, EndedRequest) and call.cost_usd is not None]
-        unpriced = len(calls) - len(costs)
-        total = float(sum((Decimal(str(cost)) for cost in costs), Decimal()))
-        return {"cost_usd": None if unpriced else total, "unpriced_calls": unpriced}
-
+    @_never_raises
     def log_decision_outcome(
         self,
         decision_id: str,
@@ -334,8 +321,9 @@ class ChatCompletionLogger:
             **fields: Further fields of the event.
         """
         event = {"decision_id": decision_id, "kind": kind, "value": value, "idempotency_key": idempotency_key, **fields}
-        self._log.emit("decision_outcome", "INFO", event, _own_time(timestamp))
+        self._log.emit("decision_outcome", "INFO", event, imported_time(timestamp))
 
+    @_never_raises
     def log_run(
         self,
         *,
@@ -391,7 +379,7 @@ class ChatCompletionLogger:
         `accepted = delivered + dropped{reason} + pending` (records)."""
         return {**self._log.emitter.stats(), "requests": self._core.requests.stats()}
 
-    def completion(self, *, prompt: object, model: str, **request: Any) -> "Completion":
+    def completion(self, *, prompt: object, model: str, **request: Any) -> Completion:
         """Return a context manager (`with` or `async with`) that logs the request and exactly one ending.
 
         Give the answer to `call.response(...)`. Leaving the block with an exception ends the request as `error`, or
@@ -412,130 +400,5 @@ class ChatCompletionLogger:
             route.close()
 
 
-class DisabledLogger(ChatCompletionLogger):
-    """The logger of `enable_completion_logging=false`: the same methods, which do nothing but hand out ids."""
-
-    @property
-    def enabled(self) -> bool:
-        """Always False."""
-        return False
-
-    def log_completion_request(self, *args: Any, **kwargs: Any) -> str:
-        """Return the caller's `request_id` or a fresh one; log nothing."""
-        return kwargs.get("request_id") or self._core.ids("req")
-
-    def log_completion_response(self, *args: Any, **kwargs: Any) -> None:
-        """Log nothing."""
-
-    def log_trading_decision(self, *args: Any, **kwargs: Any) -> str:
-        """Return the caller's `decision_id` or a fresh one; log nothing."""
-        return kwargs.get("decision_id") or self._core.ids("dec")
-
-    def log_decision_outcome(self, *args: Any, **kwargs: Any) -> None:
-        """Log nothing."""
-
-    def log_run(self, *args: Any, **kwargs: Any) -> None:
-        """Log nothing."""
-
-    def log_performance_metrics(self) -> dict[str, Any]:
-        """Return metrics of nothing; log nothing."""
-        return self.get_metrics()
-
-
-class Completion:
-    """One request with exactly one ending; made by `ChatCompletionLogger.completion`."""
-
-    def __init__(self, logger: ChatCompletionLogger, prompt: object, model: str, request: dict[str, Any]) -> None:
-        self._logger = logger
-        self._prompt = prompt
-        self._model = model
-        self._request = request
-        self._ended = False
-        self.request_id = ""
-
-    def response(self, response: T, **kwargs: Any) -> T:
-        """Log the answer as the end of this request and return it unchanged.
-
-        The keyword arguments are those of `log_completion_response`. A second call is ignored.
-        """
-        self._end(response=response, **kwargs)
-        return response
-
-    def error(self, error: BaseException | str, **kwargs: Any) -> None:
-        """Log an error as the end of this request. A second ending is ignored."""
-        self._end(error=error, **kwargs)
-
-    def __enter__(self) -> Self:
-        self.request_id = self._logger.log_completion_request(self._prompt, self._model, **self._request)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._end(success=False, outcome="abandoned")
-        elif isinstance(error, CancelledError | GeneratorExit | KeyboardInterrupt):
-            self._end(error=error, outcome="cancelled")
-        else:
-            self._end(error=error)
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
-
-    def _end(self, **kwargs: Any) -> None:
-        if not self._ended:
-            self._ended = True
-            self._logger.log_completion_response(self.request_id, **kwargs)
-
-
-def _own_time(timestamp: datetime | str | None) -> str | None:
-    """Return an imported event's time as we write it; None (now) where it says no time zone or is no time."""
-    if timestamp is None:
-        return None
-    try:
-        moment = timestamp if isinstance(timestamp, datetime) else datetime.fromisoformat(timestamp)
-        return rfc3339(moment) if moment.tzinfo is not None else None
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _symbol_and_price(market: object) -> tuple[Any, Any]:
-    if not isinstance(market, Mapping):
-        return None, None
-    return market.get("symbol"), market.get("current_price", market.get("price"))
-
-
-def _from_request(request: PendingRequest | None) -> dict[str, Any]:
-    if request is None:
-        return {}
-    return {"model": request.model} | ({"provider": request.provider} if request.provider is not None else {})
-
-
-def _from_view(view: ResponseView) -> dict[str, Any]:
-    """Return what the response says of itself, without what it does not say."""
-    found = {
-        "response_length": view.length,
-        "finish_reason": view.finish_reason,
-        "response_model": view.model,
-        "response_id": view.response_id,
-        "provider": view.provider,
-        "service_tier": view.service_tier,
-        "usage_source": view.usage_source,
-        "raw_usage": view.usage,
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _describe(error: BaseException | str) -> dict[str, str]:
-    """Return class and text of an error; a text that cannot be had is left out, not raised."""
-    if not isinstance(error, BaseException):
-        return {"error_message": error if isinstance(error, str) else f"<{type(error).__name__}>"}
-    try:
-        return {"error_type": type(error).__name__, "error_message": str(error)}
-    except Exception:
-        return {"error_type": type(error).__name__}
+def _scan_chars(preview_chars: int) -> int:
+    return max(SCAN_CHARS, preview_chars + _WINDOW_CHARS)

@@ -114,7 +114,7 @@ class Recording:
     Attributes:
         directory: Where the files are.
         session_id: The session of the events.
-        events: Every event, as read back from the files, by time.
+        events: Every event, as read back from the files, in the order in which they were written.
         files: The files, live and rotated.
         key_at: Number of the completion whose prompt held the fake key.
         written: Records that the files took, by the logger's account.
@@ -265,7 +265,8 @@ def _as_market_state(state: MarketSnapshot, key: str | None) -> dict[str, Any]:
 def _verified(directory: Path, logger: ChatCompletionLogger, key: str, key_at: int) -> Recording:
     """Read the files back and hold them against the logger's own account."""
     report = ReadReport()
-    events = [entry.event for entry in read([directory], report)]
+    # Sorted, since events of the same millisecond in two files have no order by time.
+    events = sorted((entry.event for entry in read([directory], report)), key=lambda event: event["seq"])
     files = sorted(path for path in directory.rglob("*.log*") if not path.name.startswith("."))
     stats = logger.stats()
     accounts = [stats["sinks"][name] for name in ("completions", "decisions")]

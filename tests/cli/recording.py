@@ -1,10 +1,17 @@
 """A builder of realistic logs, and the command as a process of its own."""
 
+import fcntl
 import json
 import os
+import pty
+import select
+import signal
+import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+import termios
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,3 +144,91 @@ def run_process(
         env={**os.environ, **(env or {})},
         check=False,
     )
+
+
+class Running:
+    """The command as a process whose output is awaited, with a deadline instead of a pause."""
+
+    def __init__(self, *arguments: object, env: Mapping[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "structllm", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+        )
+        self.output = ""
+        self.errors = ""
+
+    def __enter__(self) -> "Running":
+        """Return the running command."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End the process, whatever became of the test."""
+        self._process.kill()
+        self._process.communicate(timeout=TIMEOUT_S)
+
+    def expect(self, text: str) -> None:
+        """Wait until a text has been printed on standard output."""
+        self._read_until(lambda: text in self.output, text)
+
+    def expect_error(self, text: str) -> None:
+        """Wait until a text has been printed on standard error."""
+        self._read_until(lambda: text in self.errors, text)
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C; return the exit status, and add what was still printed to `output` and `errors`."""
+        self._process.send_signal(signal.SIGINT)
+        output, errors = self._process.communicate(timeout=TIMEOUT_S)
+        self.output += output.decode()
+        self.errors += errors.decode()
+        return self._process.returncode
+
+    def _read_until(self, found: Callable[[], bool], text: str) -> None:
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        deadline_s = time.monotonic() + TIMEOUT_S
+        pipes = {self._process.stdout.fileno(), self._process.stderr.fileno()}
+        while not found():
+            ready, _, _ = select.select(list(pipes), [], [], max(0.0, deadline_s - time.monotonic()))
+            for fd in ready:
+                data = os.read(fd, 65_536)
+                if not data:
+                    pipes.discard(fd)
+                elif fd == self._process.stdout.fileno():
+                    self.output += data.decode()
+                else:
+                    self.errors += data.decode()
+            if not ready or not pipes:
+                raise AssertionError(f"{text!r} did not come; output {self.output!r}, errors {self.errors!r}")
+
+
+def run_on_terminal(*arguments: object, columns: int = 120, env: Mapping[str, str] | None = None) -> str:
+    """Run the command on a terminal of its own; return everything that the terminal was sent."""
+    terminal, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "structllm", *map(str, arguments)],
+        stdout=inside,
+        stderr=inside,
+        stdin=inside,
+        env={**os.environ, "TERM": "xterm-256color", **(env or {})},
+    )
+    os.close(inside)
+    sent = b""
+    try:
+        while select.select([terminal], [], [], TIMEOUT_S)[0]:
+            try:
+                data = os.read(terminal, 65_536)
+            except OSError:  # the other end was closed
+                break
+            if not data:
+                break
+            sent += data
+        process.wait(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+        process.wait(timeout=TIMEOUT_S)
+        os.close(terminal)
+    return sent.decode().replace("\r\n", "\n")

@@ -430,6 +430,22 @@ class TestSettings:
         events = [json.loads(line)["event_type"] for line in (tmp_path / "logs" / "llm.log").read_text().splitlines()]
         assert ["completion_request", "completion_response", "trading_decision"] == events
 
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [
+            ("openai:gpt-4o-mini", "usually a key"),
+            ("no-such-provider:x", "provider:name"),
+            ("cohere:command", "package is not installed"),
+        ],
+    )
+    def test_model_that_cannot_start(self, monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
+        """A model that cannot be started is a ConfigError that names the setting, the remedy and not the value."""
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        with pytest.raises(ConfigError, match=hint) as caught:
+            LLMAgent(settings=LLMSettings(model=name))
+        assert "LLM__MODEL" in str(caught.value)
+        assert name not in str(caught.value)
+
     @pytest.mark.parametrize("timeout_s", [0, -1, float("nan")])
     def test_timeout_is_positive(self, recorded: Recorded, timeout_s: float) -> None:
         """A timeout that no model could meet is refused when the agent is built."""

@@ -34,12 +34,11 @@ from pydantic import SecretStr
 
 import structllm
 from structllm import LLMSettings, MemorySink, _runs
+from structllm._question import Question
 from structllm.langchain import (
     LangChainCallbackHandler,
-    Question,
     create_langchain_callback,
     instrument,
-    start_model,
     uninstrument,
 )
 from structllm.logger import ChatCompletionLogger
@@ -159,18 +158,16 @@ class NotThere:
 sys.meta_path.insert(0, NotThere())
 import structllm, structllm.langchain as ours
 logger = structllm.create_llm_logger(settings=structllm.LLMSettings(sinks=["memory:"]))
-for use in (lambda: ours.create_langchain_callback(logger), lambda: ours.instrument(logger),
-            lambda: ours.start_model("openai:gpt-4o")):
+for use in (ours.create_langchain_callback, ours.instrument):
     try:
-        use()
+        use(logger)
     except structllm.MissingExtra as error:
         print(error)
 ours.uninstrument()
 """
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-        needs_core = "LangChain callback needs langchain-core: pip install 'structllm-logging[langchain]'"
-        needs_langchain = "A model from the settings needs langchain: pip install 'structllm-logging[demo]'"
-        assert [needs_core, needs_core, needs_langchain] == done.stdout.splitlines()
+        sentence = "LangChain callback needs langchain-core: pip install 'structllm-logging[langchain]'"
+        assert [sentence, sentence] == done.stdout.splitlines()
 
     def test_runs_inline_and_lets_nothing_out(self, recorded: Recorded) -> None:
         """LangChain is told to call it in place and never to raise for it."""
@@ -839,29 +836,3 @@ class TestQuestion:
             await Question(create_langchain_callback(logger)).ask(openai(wire), "hi", WAIT_S)
         assert ["error"] == [response["outcome"] for response in responses(sink)]
         assert 0 == logger.stats()["requests"]["repeated_responses"]
-
-
-class TestStartModel:
-    """The model that the settings name."""
-
-    def test_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A provider and a name give LangChain's model of that provider."""
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-" + secrets.token_hex(8))
-        model: Any = start_model("openai:gpt-4o-mini")
-        assert (ChatOpenAI, "gpt-4o-mini") == (type(model), model.model_name)
-
-    @pytest.mark.parametrize(
-        ("name", "hint"),
-        [
-            ("openai:gpt-4o-mini", "usually a key"),
-            ("no-such-provider:x", "provider:name"),
-            ("cohere:command", "package is not installed"),
-        ],
-    )
-    def test_unknown(self, monkeypatch: pytest.MonkeyPatch, name: str, hint: str) -> None:
-        """A model that cannot be started is a ConfigError that names the setting, the remedy and not the value."""
-        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-        with pytest.raises(structllm.ConfigError, match=hint) as caught:
-            start_model(name)
-        assert "LLM__MODEL" in str(caught.value)
-        assert name not in str(caught.value)

@@ -161,6 +161,15 @@ class TestResponse:
         logger.log_completion_request("?", "m", timestamp=timestamp)
         assert sink.events[0]["timestamp"] == "2026-01-15T10:30:45.000Z"
 
+    @pytest.mark.parametrize("response_time", ["1.5", float("nan"), float("inf"), True, [1.5], None])
+    def test_a_response_time_that_is_none_is_measured(self, response_time: Any) -> None:
+        """A response time that is no number of seconds does not cost the event; the time is measured instead."""
+        logger, sink, time = build()
+        request_id = logger.log_completion_request("?", "m")
+        time.advance(2)
+        logger.log_completion_response(request_id, "LONG", response_time)
+        assert sink.events[1]["response_time_ms"] == 2000
+
     def test_without_token_tracking_there_are_no_tokens_and_no_cost(self) -> None:
         """enable_token_usage_tracking=false leaves both out of events and totals."""
         logger, sink, _ = build(enable_token_usage_tracking=False)

@@ -84,7 +84,7 @@ class TestFindLogs:
 
     def test_missing(self, tmp_path: Path) -> None:
         """A path of which there is nothing is an error that names it."""
-        with pytest.raises(FileNotFoundError, match="nothing.log"):
+        with pytest.raises(FileNotFoundError, match=r"nothing\.log"):
             read([tmp_path / "nothing.log"], ReadReport())
 
 

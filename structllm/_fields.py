@@ -1,0 +1,89 @@
+"""What the logger reads out of its arguments on the way to an event."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from structllm._emitter import rfc3339
+from structllm._pending import EndedRequest, PendingRequest
+from structllm.messages import ResponseView
+
+
+def imported_time(timestamp: datetime | str | None) -> str | None:
+    """Return an imported event's time as we write it; None (now) where it says no time zone or is no time."""
+    if timestamp is None:
+        return None
+    try:
+        moment = timestamp if isinstance(timestamp, datetime) else datetime.fromisoformat(timestamp)
+        return rfc3339(moment) if moment.tzinfo is not None else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def elapsed_ms(given_s: object, request: PendingRequest | None, own_time: str | None, now_s: float) -> float | None:
+    """Return the milliseconds from request to end: as given, or between imported times, or as measured, or None.
+
+    What is given and no finite number is measured instead.
+    """
+    seconds: float
+    if isinstance(given_s, int | float) and not isinstance(given_s, bool) and math.isfinite(given_s):
+        seconds = given_s
+    elif request is None:
+        return None
+    elif request.timestamp is not None and own_time is not None:
+        seconds = (datetime.fromisoformat(own_time) - datetime.fromisoformat(request.timestamp)).total_seconds()
+    else:
+        seconds = now_s - request.started_s
+    milliseconds = round(float(seconds) * 1000, 3)
+    return int(milliseconds) if milliseconds.is_integer() else milliseconds
+
+
+def symbol_and_price(market: object) -> tuple[Any, Any]:
+    """Return what a market context is about, and the price in it."""
+    if not isinstance(market, Mapping):
+        return None, None
+    return market.get("symbol"), market.get("current_price", market.get("price"))
+
+
+def from_request(request: PendingRequest | None) -> dict[str, Any]:
+    """Return what a response repeats of its request."""
+    if request is None:
+        return {}
+    return {"model": request.model} | ({"provider": request.provider} if request.provider is not None else {})
+
+
+def from_view(view: ResponseView) -> dict[str, Any]:
+    """Return what the response says of itself, without what it does not say."""
+    found = {
+        "response_length": view.length,
+        "finish_reason": view.finish_reason,
+        "response_model": view.model,
+        "response_id": view.response_id,
+        "provider": view.provider,
+        "service_tier": view.service_tier,
+        "usage_source": view.usage_source,
+        "raw_usage": view.usage,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def describe(error: BaseException | str) -> dict[str, str]:
+    """Return class and text of an error; a text that cannot be had is left out, not raised."""
+    if not isinstance(error, BaseException):
+        return {"error_message": error if isinstance(error, str) else f"<{type(error).__name__}>"}
+    try:
+        return {"error_type": type(error).__name__, "error_message": str(error)}
+    except Exception:
+        return {"error_type": type(error).__name__}
+
+
+def causing_cost(calls: Sequence[PendingRequest | EndedRequest | None]) -> dict[str, Any]:
+    """Sum the calls that caused a decision: null as soon as one is not known, never a guess; nothing without calls."""
+    if not calls:
+        return {}
+    costs = [call.cost_usd for call in calls if isinstance(call, EndedRequest) and call.cost_usd is not None]
+    unpriced = len(calls) - len(costs)
+    total = float(sum((Decimal(str(cost)) for cost in costs), Decimal()))
+    return {"cost_usd": None if unpriced else total, "unpriced_calls": unpriced}
