@@ -32,7 +32,7 @@ demo: $(STAMP) ## A trading agent's session: recorded, priced, redacted, summari
 
 test: $(STAMP) ## The whole test suite, with line and branch coverage held to its floor
 	@$(RUN) coverage erase
-	$(RUN) coverage run -m pytest $(ARGS)
+	$(RUN) coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 	@$(RUN) coverage combine --quiet
 	@$(RUN) coverage report
 

@@ -207,8 +207,13 @@ _EXPRESSION = re.compile(
     rb"(?i)(?:self|cls|this|os|env|app|args|options|settings|config|conf|cfg|secrets|creds|ctx|context|request|params|kwargs)"
     rb"(?:(?:\.|->|::)[a-z_]\w*)+"
 )
-_CALL = re.compile(rb"[A-Za-z]*[_.][A-Za-z_.]*\([^()]*|[A-Za-z]+\(")
-_NAME = re.compile(rb"[A-Za-z_]\w*")
+_FUNCTION = (
+    rb"(?:get|load|read|fetch|make|create|generate|decrypt|input|prompt|ask|require)[a-z_.]*[0-9]?|"
+    rb"[a-z]+(?:[_.][a-z]+)+[0-9]?"
+)
+_CALLED = re.compile(rb"(?i:" + _FUNCTION + rb")")
+_CALL = re.compile(rb"(?i:" + _FUNCTION + rb")\([^()]*")
+_NAME = re.compile(rb"[A-Za-z_]+")
 _ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
 _DIGIT = re.compile(rb"[0-9]")
 _LETTER = re.compile(rb"[A-Za-z]")
@@ -238,7 +243,8 @@ def is_password(text: bytes, start: int, end: int) -> bool:
     return _is_literal(text, start) or not (
         _EXPRESSION.fullmatch(bare)
         or _CALL.fullmatch(bare)
-        or (_NAME.fullmatch(bare) and (text[end : end + 1] == b"(" or _repeats_name(text, start, bare)))
+        or (_CALLED.fullmatch(bare) and text[end : end + 1] == b"(")
+        or (_NAME.fullmatch(bare) and _repeats_name(text, start, bare))
     )
 
 
@@ -255,7 +261,7 @@ def is_token(text: bytes, start: int, end: int) -> bool:
     if _PLACEHOLDER.fullmatch(bare) or _ADDRESS.fullmatch(bare) or _is_filled(bare, 4):
         return False
     if not _is_literal(text, start) and (
-        _EXPRESSION.fullmatch(bare) or (_NAME.fullmatch(bare) and text[end : end + 1] == b"(")
+        _EXPRESSION.fullmatch(bare) or (_CALLED.fullmatch(bare) and text[end : end + 1] == b"(")
     ):
         return False
     if _DIGIT.search(bare) and _LETTER.search(bare):

@@ -348,7 +348,7 @@ _GENERAL = (
             'token: "hello"',
             "cache_key: market:BTC-USD:20240115",
             "public_key=" + _body(40),
-            "token = tokenizer2()",
+            "token = next_token2()",
             "max_tokens=1000",
             "api_key: <your-api-key-1234>",
         ),

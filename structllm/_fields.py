@@ -10,6 +10,17 @@ from structllm._emitter import rfc3339
 from structllm._pending import EndedRequest, PendingRequest
 from structllm.messages import ResponseView
 
+SCAN_CHARS = 65_536
+"""Characters of a text that enter the chain when only a preview of it is written; more for longer previews."""
+
+# Redaction looks this far beyond a preview.
+_WINDOW_CHARS = 4_096
+
+
+def scan_chars(preview_chars: int) -> int:
+    """Return how many characters of a text enter the chain for a preview of this length."""
+    return max(SCAN_CHARS, preview_chars + _WINDOW_CHARS)
+
 
 def imported_time(timestamp: datetime | str | None) -> str | None:
     """Return an imported event's time as we write it; None (now) where it says no time zone or is no time."""

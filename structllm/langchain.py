@@ -73,11 +73,6 @@ def uninstrument() -> None:
     _everywhere.use(None)
 
 
-def _need_langchain() -> None:
-    if cast("Any", BaseCallbackHandler) is object:
-        raise MissingExtra("LangChain callback", "langchain-core", "langchain")
-
-
 class _Everywhere:
     """What LangChain asks, whenever a run begins, for a handler that nobody passed.
 
@@ -158,7 +153,8 @@ class LangChainCallbackHandler(BaseCallbackHandler):
         enabled: bool = True,
         monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
-        _need_langchain()
+        if cast("Any", BaseCallbackHandler) is object:
+            raise MissingExtra("LangChain callback", "langchain-core", "langchain")
         self.logger = logger
         self._monotonic = monotonic
         self._runs = _everywhere.runs_of(logger)
@@ -224,8 +220,10 @@ class LangChainCallbackHandler(BaseCallbackHandler):
 
     @_never_raises
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Log the failed chain."""
+        """Log the failed step."""
         self._end(run_id, error)
+
+    on_tool_error = on_retriever_error = on_chain_error
 
     @_never_raises
     def on_tool_start(self, serialized: dict[str, Any], input_str: str, *, run_id: UUID, **kwargs: Any) -> None:
@@ -238,11 +236,6 @@ class LangChainCallbackHandler(BaseCallbackHandler):
         self._end(run_id)
 
     @_never_raises
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Log the failed tool."""
-        self._end(run_id, error)
-
-    @_never_raises
     def on_retriever_start(self, serialized: dict[str, Any], query: str, *, run_id: UUID, **kwargs: Any) -> None:
         """Note that a retriever began."""
         self._begin("retriever", serialized, run_id, kwargs)
@@ -251,11 +244,6 @@ class LangChainCallbackHandler(BaseCallbackHandler):
     def on_retriever_end(self, documents: "Sequence[Document]", *, run_id: UUID, **kwargs: Any) -> None:
         """Log the retriever."""
         self._end(run_id)
-
-    @_never_raises
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Log the failed retriever."""
-        self._end(run_id, error)
 
     @_never_raises
     def on_agent_action(self, action: "AgentAction", *, run_id: UUID, **kwargs: Any) -> None:

@@ -15,6 +15,7 @@ from structllm._fields import (
     from_request,
     from_view,
     imported_time,
+    scan_chars,
     symbol_and_price,
 )
 from structllm._pending import PendingRequest, Requests
@@ -26,12 +27,6 @@ from structllm.processors.context import current_context, merged_market
 from structllm.settings import LLMSettings
 
 M = TypeVar("M", bound=Callable[..., None])
-
-SCAN_CHARS = 65_536
-"""Characters of a text that enter the chain when only a preview of it is written; more for longer previews."""
-
-# Redaction looks this far beyond a preview.
-_WINDOW_CHARS = 4_096
 
 
 def _never_raises(method: M) -> M:
@@ -140,7 +135,7 @@ class ChatCompletionLogger:
         timestamp: datetime | str | None,
         fields: dict[str, Any],
     ) -> None:
-        view = prompt_view(prompt, _scan_chars(self.settings.log_prompt_preview_length))
+        view = prompt_view(prompt, scan_chars(self.settings.log_prompt_preview_length))
         event: dict[str, Any] = {
             "request_id": request_id,
             "completion_number": next(self._core.numbers),
@@ -206,7 +201,7 @@ class ChatCompletionLogger:
             return
         success = bool(success) and error is None
         own_time = imported_time(timestamp)
-        view = response_view(response, _scan_chars(self.settings.log_response_preview_length))
+        view = response_view(response, scan_chars(self.settings.log_response_preview_length))
         event: dict[str, Any] = {
             "request_id": request_id,
             "success": success,
@@ -398,7 +393,3 @@ class ChatCompletionLogger:
         """Flush and close the sinks. What is logged afterwards is dropped and counted as `closed`."""
         for route in self._log.emitter.fan_out.routes:
             route.close()
-
-
-def _scan_chars(preview_chars: int) -> int:
-    return max(SCAN_CHARS, preview_chars + _WINDOW_CHARS)

@@ -75,7 +75,7 @@ def _end_of_output(ctx: click.Context, error: OSError) -> NoReturn:
         ctx.exit(0)
     if error.errno == errno.ENOSPC:
         _discard_output()
-        raise click.ClickException("standard output is full") from None
+        raise Failure("standard output is full", exit_code=1) from None
     raise error
 
 

@@ -14,7 +14,9 @@ UNNAMED = "(unknown)"
 class Failure(click.ClickException):
     """The command cannot do what was asked; the message says why and what to do about it."""
 
-    exit_code = 2
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message on standard error, as `structllm: ...`."""
@@ -102,6 +104,8 @@ def _draw(columns: Sequence[Column], lines: Sequence[Sequence[str]], has_total: 
     table = Table(box=box.SIMPLE_HEAD, show_footer=has_total, collapse_padding=True, pad_edge=False)
     widths = _widths(columns, lines)
     shown = _fitting(columns, widths, console.width)
+    # Where even the least does not fit, the terminal breaks the lines; a number that is cut would be another number.
+    console.width = max(console.width, _needed(columns, widths, shown))
     for index in shown:
         column = columns[index]
         table.add_column(
@@ -130,13 +134,13 @@ def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> list[i
 def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
     """Return the indexes of the columns to show."""
     shown = list(range(len(columns)))
-
-    def needed() -> int:
-        return sum(_GAP + (min(widths[at], _FREE_COLUMNS) if columns[at].free else widths[at]) for at in shown)
-
-    while needed() > room and any(columns[index].rank for index in shown):
+    while _needed(columns, widths, shown) > room and any(columns[index].rank for index in shown):
         shown.remove(max(shown, key=lambda index: columns[index].rank))
     return shown
+
+
+def _needed(columns: Sequence[Column], widths: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(_GAP + (min(widths[at], _FREE_COLUMNS) if columns[at].free else widths[at]) for at in shown)
 
 
 _GAP = 2

@@ -73,13 +73,14 @@ def tail(
     if follow and STDIN not in source.paths:
         _follow(source, count, show)
         return
-    shown = 0
-    for shown, entry in enumerate(_newest(source, None if follow else count), start=1):  # noqa: B007
+    shown = False
+    for entry in _newest(source, None if follow else count):
         emit(show(entry))
+        shown = True
         if follow:
-            sys.stdout.flush()
-    sys.stdout.flush()
-    source.finish(shown or count == 0)
+            sys.stdout.flush()  # standard input may go on for hours
+    if count != 0:
+        source.finish(shown)
 
 
 def _newest(source: Source, count: int | None) -> Iterator[Entry]:

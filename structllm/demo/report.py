@@ -14,7 +14,7 @@ from structllm.totals import Totals
 _FAULT_TEXTS = {
     "garbage": "an answer that is no JSON",
     "rate_limit": "a refusal by the provider",
-    "slow": "an answer that comes too late",
+    "slow": "an answer that is too late",
 }
 
 
@@ -64,12 +64,11 @@ def findings(recording: Recording, *, simulated: bool, color: bool, width: int) 
     yield ""
     yield style("Try next", "bold", color)
     directory = shlex.quote(str(recording.directory))
-    key_request = _request_at(recording, recording.key_at)["request_id"]
     yield from (
         f"  structllm {command}"
         for command in (
             f"tail {directory}",
-            f"show {key_request} {directory}",
+            f"show {recording.key_request['request_id']} {directory}",
             f"cost --by decision {directory}",
             f"errors {directory}",
         )
@@ -77,20 +76,24 @@ def findings(recording: Recording, *, simulated: bool, color: bool, width: int) 
 
 
 def _planted(recording: Recording, simulated: bool) -> Iterator[str]:
-    rules = ", ".join(_request_at(recording, recording.key_at)["redactions"]["rules"])
-    yield f"call {recording.key_at:<3} {'a fake API key in the prompt':<30}  written as [REDACTED:{rules}]"
+    rules = ", ".join(recording.key_request["redactions"]["rules"])
+    yield _line(recording.key_request, "a fake API key in the prompt", f"written as [REDACTED:{rules}]")
     decided = {event["request_id"]: event for event in _decisions(recording)}
     for number, fault in FAULTS.items() if simulated else ():
         request = _request_at(recording, number)
-        if request:
+        if request is not None:
             decision = decided[request["request_id"]]
             reason = str(decision["validation_result"]).removeprefix("FAILED - ")
-            yield f"call {number:<3} {_FAULT_TEXTS[fault]:<30}  {decision['action']}: {reason}"
+            yield _line(request, _FAULT_TEXTS[fault], f"{decision['action']}: {reason}")
 
 
-def _request_at(recording: Recording, number: int) -> Mapping[str, Any]:
+def _line(request: Mapping[str, Any], planted: str, recorded: str) -> str:
+    return f"call {request['completion_number']:<2}  {planted:<28}  {recorded}"
+
+
+def _request_at(recording: Recording, number: int) -> Mapping[str, Any] | None:
     requests = (event for event in recording.events if event["event_type"] == "completion_request")
-    return next((event for event in requests if event["completion_number"] == number), {})
+    return next((event for event in requests if event["completion_number"] == number), None)
 
 
 def _decisions(recording: Recording) -> Iterator[Mapping[str, Any]]:

@@ -140,7 +140,7 @@ def _record(choice: Choice, steps: int, parent: Path, screen: Screen) -> "Record
     from structllm.demo import session
     from structllm.demo.market import market_states
 
-    if choice.billed_as is not None and not session.BilledAs(choice.billed_as, session.GenaiPrices()).is_known():
+    if choice.billed_as is not None and not session.BilledAs(choice.billed_as).is_known():
         raise Failure(f"--price-as names no model of the price list; try {BILLED_AS}, or none")
     model = session.demo_model() if choice.built_in else session.provider_model(choice.model)
     states = market_states(steps)

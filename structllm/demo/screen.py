@@ -1,7 +1,7 @@
 """What the demo shows while it runs: lines for events, and on a terminal a progress bar below them."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from shutil import get_terminal_size
 from typing import Any
@@ -46,7 +46,7 @@ class Screen:
 
 
 @contextmanager
-def open_screen(steps: int, *, terminal: bool, lines: bool, silent: bool) -> Iterator[Screen]:
+def open_screen(steps: int, *, terminal: bool, lines: bool, silent: bool) -> Generator[Screen]:
     """Give the screen of a session.
 
     Args:
@@ -65,7 +65,7 @@ def open_screen(steps: int, *, terminal: bool, lines: bool, silent: bool) -> Ite
 
 
 @contextmanager
-def _progress_bar(steps: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+def _progress_bar(steps: int) -> Generator[tuple[Callable[[str], None], Callable[[], None]]]:
     """Draw a progress bar; give the functions that print a line above it and move it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -80,7 +80,7 @@ def _progress_bar(steps: int) -> Iterator[tuple[Callable[[str], None], Callable[
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("starting", total=steps)
+        task = progress.add_task("loading", total=steps)
 
         def say(line: str) -> None:
             # Through the bar's own console, which draws the bar anew below the line.

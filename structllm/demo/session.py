@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from structllm import create_llm_logger
-from structllm._types import Processor, Record
+from structllm._types import Processor, Record, Sink
 from structllm.agent import LLMAgent
 from structllm.demo.market import MarketSnapshot
 from structllm.errors import MissingExtra, StructllmError
@@ -56,14 +56,15 @@ class BilledAs:
 
     Args:
         name: `provider:model`, e.g. `openai:o3-mini`.
-        source: The price list.
+        source: The price list; default: that of genai-prices.
     """
 
-    def __init__(self, name: str, source: PriceSource) -> None:
+    def __init__(self, name: str, source: PriceSource | None = None) -> None:
         provider, colon, model = name.partition(":")
-        self._provider, self._model = (provider, model) if colon else (None, name)
+        self._provider = provider if colon else None
+        self._model = model if colon else name
         self._flag = f"billed_as:{name}"
-        self._source = source
+        self._source = source or GenaiPrices()
 
     def price(
         self, usage: Usage, model: str, *, provider: str | None, at: datetime, service_tier: str | None = None
@@ -116,7 +117,7 @@ class Recording:
         session_id: The session of the events.
         events: Every event, as read back from the files, in the order in which they were written.
         files: The files, live and rotated.
-        key_at: Number of the completion whose prompt held the fake key.
+        key_request: The request whose prompt held the fake key.
         written: Records that the files took, by the logger's account.
         dropped: Records that the files did not take, by the same account.
         redactions: Replacements in all events.
@@ -125,9 +126,9 @@ class Recording:
 
     directory: Path
     session_id: str
-    events: list[dict[str, Any]]
-    files: list[Path]
-    key_at: int
+    events: Sequence[Mapping[str, Any]]
+    files: Sequence[Path]
+    key_request: Mapping[str, Any]
     written: int
     dropped: int
     redactions: int
@@ -210,8 +211,8 @@ async def record(
     """
     key = fake_key()
     key_at = min(3, len(states))
-    own: list[Processor] = [Price(BilledAs(billed_as, GenaiPrices()))] if billed_as is not None else []
-    sinks = [*_file_sinks(directory), LineSink(show)]
+    own: list[Processor] = [Price(BilledAs(billed_as))] if billed_as is not None else []
+    sinks: list[Sink | Mapping[str, Any]] = [*_file_sinks(directory), LineSink(show)]
     with closing(create_llm_logger(settings=_settings(), sinks=sinks, processors=own)) as logger:
         log = logger.bind(simulated=True) if simulated else logger
         timeout_s = DEMO_MODEL_TIMEOUT_S if simulated else PROVIDER_TIMEOUT_S
@@ -274,6 +275,7 @@ def _verified(directory: Path, logger: ChatCompletionLogger, key: str, key_at: i
     dropped = sum(account["accepted"] - account["delivered"] for account in accounts)
     redactions = sum(event["redactions"]["count"] for event in events if "redactions" in event)
     key_found = sum(key.encode() in path.read_bytes() for path in files)
+    key_request = next((event for event in events if event.get("completion_number") == key_at), {"prompt_preview": ""})
     claims = {
         f"{written} events written, {len(events)} read back": written == len(events) > 0,
         "no gap in the numbering": {event["seq"] for event in events} == set(range(1, written + 1)),
@@ -281,13 +283,9 @@ def _verified(directory: Path, logger: ChatCompletionLogger, key: str, key_at: i
         "nothing dropped": dropped == 0,
         "no processor failed": not stats["processor_errors"],
         "the planted key is in no file": key_found == 0,
-        "a marker stands where the key was": any(_shows_marker(event, key_at) for event in events),
+        "a marker stands where the key was": f"{KEY_NAME}=[REDACTED:" in key_request["prompt_preview"],
     }
     broken = [claim for claim, holds in claims.items() if not holds]
     if broken:
         raise BrokenClaim(f"the demo found its own claims untrue: {'; '.join(broken)} (files kept in {directory})")
-    return Recording(directory, logger.session_id, events, files, key_at, written, dropped, redactions, key_found)
-
-
-def _shows_marker(event: Mapping[str, Any], key_at: int) -> bool:
-    return event.get("completion_number") == key_at and f"{KEY_NAME}=[REDACTED:" in event["prompt_preview"]
+    return Recording(directory, logger.session_id, events, files, key_request, written, dropped, redactions, key_found)

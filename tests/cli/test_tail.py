@@ -86,7 +86,7 @@ class TestTail:
         ("options", "expected"),
         [
             (["--model", "gpt-*"], ["r2"]),
-            (["--session", "zz"], ["r3"]),
+            (["--session", "zz"], ["r3", "run1"]),
             (["--type", "response", "--type", "run"], ["r1", "run1"]),
             (["--type", "completion_request"], ["r1", "r2", "r3"]),
             (["--errors"], ["r1"]),

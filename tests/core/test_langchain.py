@@ -544,12 +544,13 @@ def steps(sink: MemorySink) -> list[tuple[str, UUID, UUID | None, str | None, bo
 class TestRuns:
     """Chains, tools, retrievers and agents as `run` events, held against LangChain's own tracer."""
 
-    @pytest.mark.parametrize("way", WAYS)
-    @pytest.mark.parametrize("broken", [False, True])
+    # Of a failing abatch LangChain does not await the other calls, so there is no moment to compare at.
+    @pytest.mark.parametrize(("way", "broken"), [*((way, False) for way in WAYS), *((way, True) for way in WAYS[:-1])])
     async def test_same_as_the_tracer(self, recorded: Recorded, way: Way, broken: bool) -> None:
         """The steps, their ids, parents, names and ends are those that LangChain's own tracer sees."""
         logger, sink = recorded
         collector = RunCollectorCallbackHandler()
+        collector.run_inline = True
         handler = create_langchain_callback(logger)
 
         def fail(text: str) -> str:

@@ -27,7 +27,6 @@ from structllm.demo.market import market_states
 from structllm.demo.model import RuleBasedDemoModel
 from structllm.demo.run import MOST_STEPS
 from structllm.errors import StructllmError
-from structllm.pricing import GenaiPrices
 from structllm.testing import sample_records
 from structllm.usage import Usage
 
@@ -94,7 +93,7 @@ class TestOutput:
             "$ structllm stats demo-logs/",
             "$ structllm cost --by symbol demo-logs/",
             "$ structllm decisions demo-logs/",
-            "a fake API key in the prompt    written as [REDACTED:openai-key]",
+            "a fake API key in the prompt  written as [REDACTED:openai-key]",
             "75 events written, 75 read, 0 dropped",
             "OPENAI_API_KEY planted in 1 prompt, found in 0 of ",
             "structllm tail demo-logs/",
@@ -515,7 +514,7 @@ class TestBilledAs:
     @pytest.mark.parametrize("name", ["openai:o3-mini", "o3-mini"])
     def test_prices_as_the_named_model(self, name: str) -> None:
         """150 + 75 tokens of o3-mini are $0.000495, whatever model the call names, and the assumption is flagged."""
-        cost = session.BilledAs(name, GenaiPrices()).price(
+        cost = session.BilledAs(name).price(
             Usage(150, output_text=75), "demo-rules", provider="structllm", at=datetime.now(UTC)
         )
         assert cost is not None
@@ -528,7 +527,7 @@ class TestBilledAs:
     @pytest.mark.parametrize(("name", "expected"), [("openai:o3-mini", True), ("openai:no-such", False), ("", False)])
     def test_knows_what_it_knows(self, name: str, expected: bool) -> None:
         """A name that the price list does not have is recognised before the session."""
-        assert expected == session.BilledAs(name, GenaiPrices()).is_known()
+        assert expected == session.BilledAs(name).is_known()
 
 
 class TestLineSink:

@@ -311,6 +311,8 @@ class TestContainers:
         event = normalised({"event_type": "x", "rows": [{"a": 1, "b": 2} for _ in range(5_000)]})
         assert {"a": 1, "b": 2} == event["rows"][0]
         assert {TRUNCATED: TRUNCATED} == event["rows"][-1]
+        event = normalised({"event_type": "x", "rows": [[1, 2] for _ in range(5_000)]})
+        assert ([1, 2], [TRUNCATED]) == (event["rows"][0], event["rows"][-1])
 
     def test_endless_mappings_end(self) -> None:
         """A mapping whose keys never end is read up to the limit."""

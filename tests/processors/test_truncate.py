@@ -136,6 +136,12 @@ class TestWhereToCut:
         """Where the limit is hard, the marker goes as a whole."""
         assert "key " == cut_text("key [REDACTED:openai-key]", 10, keep_marker=False)
 
+    def test_marks_on_a_marker_do_not_break_it(self) -> None:
+        """A combining mark right behind a marker is dropped, not the marker's end."""
+        text = "[REDACTED:x]" + "\u0301" * 5 + "abc"
+        for limit in (12, 13, 15):
+            assert "[REDACTED:x]" == cut_text(text, limit) == cut_text(text, limit, keep_marker=False)
+
 
 class TestWholeEvent:
     def test_long_fields_are_cut_and_named(self) -> None:
@@ -162,12 +168,18 @@ class TestWholeEvent:
         assert (200, 200, 100, 5) == (len(event["a"]), len(event["b"]), len(event["c"]), event["d"])
         assert ["a", "b"] == event["truncated_fields"]
 
+    def test_the_limit_holds_to_the_character(self) -> None:
+        """Where the excess does not divide evenly, one more character goes."""
+        event = truncated({"a": "a" * 100, "b": "b" * 100}, max_event_chars=101)
+        assert (49, 49) == (len(event["a"]), len(event["b"]))
+
     def test_ids_and_envelope_are_never_cut(self) -> None:
         """What identifies an event keeps its value whatever the size."""
         ids = {
             "event_type": "completion_response",
             "timestamp": "2024-01-15T10:30:45.123Z",
             "session_id": "s" * 300,
+            "service": "v" * 300,
             "writer": "w" * 300,
             "request_id": "r" * 300,
             "caused_by": ["c" * 300],

@@ -1,0 +1,155 @@
+"""`structllm doctor`: what is wrong between the settings and the last line of the log."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.recording import LogBuilder
+
+
+@pytest.fixture
+def default_path() -> Path:
+    """The log of the default settings."""
+    Path("logs").mkdir()
+    return Path("logs/llm_completions.log")
+
+
+def write(log: LogBuilder, path: Path) -> None:
+    """Write a log as the file sink would."""
+    log.write(path)
+    os.chmod(path, 0o600)
+
+
+def problems(run: Run, *arguments: Any) -> list[str]:
+    """The problems that the doctor finds; checks that it exits 1 if there are any and else 0."""
+    result = run("doctor", "--json", *arguments)
+    report = json.loads(result.stdout)
+    found = [finding["text"] for finding in report["findings"] if finding["verdict"] == "problem"]
+    assert (1 if found else 0, not found) == (result.exit_code, report["ok"])
+    return found
+
+
+class TestDoctor:
+    """One finding after the other."""
+
+    def test_all_well(self, run: Run, trading_log: LogBuilder, default_path: Path) -> None:
+        """Where nothing is wrong, the doctor says what it looked at."""
+        write(trading_log, default_path)
+        result = run("doctor")
+        assert result.stdout == (
+            "ok       settings  all at their defaults\n"
+            "ok       sink      file: can be written\n"
+            f"ok       file      logs/llm_completions.log, {default_path.stat().st_size:,} bytes\n"
+            "ok       log       11 events in 1 file\n"
+            "note     log       1 request without a response: orphaned\n"
+            "\n"
+            "no problems\n"
+        )
+        assert 0 == result.exit_code
+
+    def test_nothing_logged_yet(self, run: Run) -> None:
+        """A log that is not there yet is no problem where it could be written."""
+        assert [] == problems(run)
+        assert "nothing has been logged" in run("doctor").stdout
+
+    def test_wrong_settings(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Wrong settings are problems, not the end."""
+        monkeypatch.setenv("LLM__PERFORMANCE_LOG_INTERVAL", "0")
+        (problem,) = problems(run)
+        assert "LLM__PERFORMANCE_LOG_INTERVAL" in problem
+
+    def test_ignored_variable(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A variable that looks like a setting and is not read is a problem."""
+        monkeypatch.setenv("LLM_COMPLETION_LOG_FILE", "x.log")
+        (problem,) = problems(run)
+        assert "LLM_COMPLETION_LOG_FILE" in problem
+
+    def test_sink_that_cannot_be_written(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every sink is asked what writing would meet."""
+        Path("target.log").touch()
+        Path("link.log").symlink_to("target.log")
+        monkeypatch.setenv("LLM__COMPLETION_LOG_FILE", "link.log")
+        (problem,) = problems(run)
+        assert "symbolic link" in problem
+
+    def test_switched_off(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Recording that is switched off is mentioned: it is the first thing that one forgets."""
+        monkeypatch.setenv("LLM__ENABLE_COMPLETION_LOGGING", "false")
+        assert "nothing is recorded" in run("doctor").stdout
+
+    def test_bad_lines(self, run: Run, log: LogBuilder) -> None:
+        """Each of the first bad lines is named by file and offset, the others are counted."""
+        log.request("r1")
+        Path("x.log").write_text("torn\n" * 12 + log.text())
+        found = problems(run, "x.log")
+        assert ["x.log, byte 0: not JSON", "x.log, byte 5: not JSON"] == found[:2]
+        assert "and 2 more lines" == found[-1]
+
+    def test_gaps(self, run: Run, log: LogBuilder) -> None:
+        """Numbers that are missing within a writer's events are losses."""
+        for number in range(10):
+            log.request(f"r{number}")
+        for index in (8, 4, 3):
+            del log.events[index]
+        (problem,) = problems(run, log.write(Path("x.log")))
+        assert problem.startswith("wtr_00000000000000aa: 3 numbers missing (4-5, 9)")
+
+    def test_rotated_away_is_no_gap(self, run: Run, log: LogBuilder) -> None:
+        """Numbers before the first event are those of deleted files."""
+        log.seq = 100
+        log.request("r1")
+        assert [] == problems(run, log.write(Path("x.log")))
+
+    def test_gaps_of_a_routed_sink(self, run: Run, log: LogBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A sink that gets only some events has gaps that prove nothing."""
+        monkeypatch.setenv("LLM__SINKS", "file:decisions.log?events=trading_decision")
+        log.decision(None, "d1")
+        log.seq += 5
+        log.decision(None, "d2")
+        write(log, Path("decisions.log"))
+        assert [] == problems(run)
+        assert "proves no loss" in run("doctor").stdout
+
+    def test_drops(self, run: Run, log: LogBuilder) -> None:
+        """The last account of each writer counts; what it dropped is a problem."""
+        for dropped in ({}, {"file:disk_full": 2}, {"file:disk_full": 3}):
+            log.add("performance_metrics", total_completions=1, dropped=dropped)
+        assert ["wtr_00000000000000aa: 3 records dropped (file:disk_full)"] == problems(run, log.write(Path("x.log")))
+
+    def test_processor_errors(self, run: Run, log: LogBuilder) -> None:
+        """Events on which a processor failed are a problem."""
+        log.request("r1", processor_errors=["Price"])
+        log.request("r2", processor_errors=["Price", "Redact"])
+        expected = ["processor Price failed on 2 events", "processor Redact failed on 1 event"]
+        assert expected == problems(run, log.write(Path("x.log")))
+
+    def test_unreadable(self, run: Run, log: LogBuilder) -> None:
+        """A file that cannot be read to its end is a problem."""
+        log.request("r1")
+        Path("x.log.gz").write_bytes(gzip.compress(log.text().encode())[:40])
+        assert ["x.log.gz could not be read to its end: the compressed data is cut off"] == problems(run, "x.log.gz")
+
+    def test_readable_by_everybody(self, run: Run, log: LogBuilder) -> None:
+        """Prompts that every user can read are mentioned, with the remedy."""
+        log.request("r1")
+        path = log.write(Path("x.log"))
+        os.chmod(path, 0o644)
+        assert "chmod o-r x.log" in run("doctor", path).stdout
+
+    def test_missing_path(self, run: Run) -> None:
+        """A path that is named and not there is wrong usage."""
+        assert 2 == run("doctor", "nothing.log").exit_code
+
+    def test_unfinished_and_duplicates(self, run: Run, log: LogBuilder) -> None:
+        """An unfinished line and duplicates are mentioned."""
+        log.request("r1")
+        Path("x.log").write_text(log.text() * 2 + '{"half')
+        assert [] == problems(run, "x.log")
+        output = run("doctor", "x.log").stdout
+        assert "1 duplicate" in output
+        assert "the last line is unfinished" in output
