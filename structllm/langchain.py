@@ -104,7 +104,7 @@ class _Everywhere:
 
     def runs_of(self, logger: ChatCompletionLogger) -> OpenRuns:
         """Return the open runs of a logger, which are those of the loggers bound from it too."""
-        writer = logger.stats()["writer"]
+        writer = logger.writer
         with self._lock:
             return self._runs.setdefault(writer, OpenRuns())
 

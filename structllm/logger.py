@@ -72,6 +72,11 @@ class ChatCompletionLogger:
         return self._log.emitter.session_id
 
     @property
+    def writer(self) -> str:
+        """The id of this process's writer, shared with the loggers bound from this one."""
+        return self._log.emitter.writer
+
+    @property
     def settings(self) -> LLMSettings:
         """The settings that this logger was built from."""
         return self._core.settings
