@@ -23,8 +23,8 @@ REFERENCE = Path(__file__).parent / "reference"
 
 EVENTS_HEAD = """# Events
 
-One JSON object per line, `event_type` first. Generated from `structllm/events.py`; the same definitions as a JSON Schema
-are in [events.schema.json](events.schema.json). Fields marked * are always present. Lines may hold further fields: what
+One JSON object per line, `event_type` first. Generated from `structllm/events.py`; the same as a JSON Schema is in
+[events.schema.json](events.schema.json). Fields marked * are always present. Lines may hold further fields: what
 was bound, and the keyword fields of the logger's methods.
 
 Kinds: `id`, `number`, `flag` and `time` are never scanned for secrets; `label`, `text` and `free` (nested data of the

@@ -166,16 +166,17 @@ def _langchain_usage(
     message: Mapping[str, Any], metadata: Mapping[str, Any], output: Mapping[str, Any], body: Mapping[str, Any]
 ) -> tuple[dict[str, Any] | None, str | None]:
     """Return the token counts and where they were: the provider's own, which say more, before LangChain's."""
-    common = _verbatim(message.get("usage_metadata"))
-    if common is not None and "total_cost" in common:
-        # LangChain marks an answer from its cache so; the provider's counts are those of the first time.
-        return common, "usage_metadata"
-    for place, source in ((metadata, "response_metadata"), (output, "llm_output"), (body, "response_metadata")):
-        for name in _USAGE_NAMES:
-            usage = _verbatim(place.get(name))
-            if usage is not None:
-                return usage, source
-    return common, None if common is None else "usage_metadata"
+    common = message.get("usage_metadata")
+    places = ((metadata, "response_metadata"), (output, "llm_output"), (body, "response_metadata"))
+    # LangChain marks an answer from its cache by a cost; the provider's counts are those of the first time.
+    if "total_cost" not in (read(common) or {}):
+        for place, source in places:
+            for name in _USAGE_NAMES:
+                usage = _verbatim(place.get(name))
+                if usage is not None:
+                    return usage, source
+    usage = _verbatim(common)
+    return usage, None if usage is None else "usage_metadata"
 
 
 def _said(places: Iterable[Mapping[str, Any]], *names: str) -> str | None:
@@ -185,7 +186,9 @@ def _said(places: Iterable[Mapping[str, Any]], *names: str) -> str | None:
 
 def _verbatim(usage: object) -> dict[str, Any] | None:
     """Return token counts as the server sent them: without the fields that only the client's class knows."""
-    counts = normalise_value(_sent(usage, 0))
+    if usage is None:
+        return None
+    counts = normalise_value(usage if usage.__class__ is dict else _sent(usage, 0))
     return cast("dict[str, Any]", counts) if isinstance(counts, dict) and counts else None
 
 

@@ -16,6 +16,7 @@ _CALLS = frozenset({"function", "custom", "tool_use", "server_tool_use", "mcp_to
 _MEDIA = ("image", "audio", "video", "file", "document", "media")
 _MEDIA_HOLDERS = ("source", "image_url", "input_audio", "file", "inline_data", "audio", "audio_url", "video_url")
 _DATA_NAMES = ("data", "base64", "file_data", "bytes")
+_PLAIN = (str, bytes, int, float, list, tuple, type)
 _KIND_CHARS = 60
 _URI_HEADER_CHARS = 200
 # A message holds results, which hold parts: deeper ones are made up, and may grow without end.
@@ -71,7 +72,7 @@ def read(value: object) -> Mapping[str, Any] | None:
     """Return what an object stores, by name; a dict is returned itself, plain values give None."""
     if isinstance(value, dict):
         return cast("dict[str, Any]", value)
-    if value is None or isinstance(value, str | bytes | int | float | Sequence | type):
+    if value is None or isinstance(value, _PLAIN):
         return None
     attributes = stored(value)
     if attributes is None:
@@ -136,12 +137,16 @@ def as_message(item: object) -> Mapping[str, Any] | None:
 def message_pieces(message: Mapping[str, Any], depth: int = 0) -> Iterator[Piece]:
     """Yield what a message says, then the tools that it calls; `depth` counts the messages and results around it."""
     calls_in_content = False
-    for part in _parts(message.get("content", message.get("parts"))):
-        calls_in_content = calls_in_content or _is_call(part)
-        yield from _part_pieces(part, depth)
-    for name in ("refusal", "transcript"):
-        said = text_of((message if name == "refusal" else read(message.get("audio")) or {}).get(name))
-        if said is not None:
+    content = message.get("content", message.get("parts"))
+    if type(content) is str:
+        yield Piece(content)
+    else:
+        for part in _parts(content):
+            calls_in_content = calls_in_content or _is_call(part)
+            yield from _part_pieces(part, depth)
+    audio = read(message.get("audio"))
+    for said in (message.get("refusal"), audio and audio.get("transcript")):
+        if isinstance(said, str):
             yield Piece(said)
     if calls_in_content:
         # Anthropic and OpenAI's Responses have them there, and LangChain repeats them.

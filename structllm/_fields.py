@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from structllm._emitter import rfc3339
 from structllm._pending import EndedRequest, PendingRequest
@@ -55,7 +55,8 @@ def symbol_and_price(market: object) -> tuple[Any, Any]:
     """Return what a market context is about, and the price in it."""
     if not isinstance(market, Mapping):
         return None, None
-    return market.get("symbol"), market.get("current_price", market.get("price"))
+    state = cast("Mapping[str, Any]", market)
+    return state.get("symbol"), state.get("current_price", state.get("price"))
 
 
 def from_request(request: PendingRequest | None) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def from_view(view: ResponseView) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def describe(error: BaseException | str) -> dict[str, str]:
+def describe(error: object) -> dict[str, str]:
     """Return class and text of an error; a text that cannot be had is left out, not raised."""
     if not isinstance(error, BaseException):
         return {"error_message": error if isinstance(error, str) else f"<{type(error).__name__}>"}

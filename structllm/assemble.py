@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from structllm._core import Core
 from structllm._disabled import DisabledLogger
 from structllm._emitter import Emitter, EventLogger, random_id, utc_now
 from structllm._fanout import Route
 from structllm._pending import Requests
 from structllm._types import LEVELS, Clock, Ids, Processor, Sink
 from structllm.errors import ConfigError
-from structllm.logger import ChatCompletionLogger, Core
+from structllm.logger import ChatCompletionLogger
 from structllm.metrics import SessionMetrics
 from structllm.pricing import GenaiPrices
 from structllm.processors.context import BindContext
@@ -62,6 +63,8 @@ def create_llm_logger(
     new_id = ids or random_id
     now = clock or utc_now
     metrics = SessionMetrics(now)
+    enabled = settings.enable_completion_logging
+    redact = build_redaction(settings) if enabled else None
     core = Core(
         settings=settings,
         metrics=metrics,
@@ -69,9 +72,10 @@ def create_llm_logger(
         ids=new_id,
         monotonic=time.monotonic if clock is None else lambda: now().timestamp(),
         numbers=itertools.count(1),
+        redactions=(lambda: redact.counts) if redact is not None else dict[str, int],
     )
-    enabled = settings.enable_completion_logging
     session = session_id or new_id("ses")
+    chain = build_chain(settings, metrics, session, redact, processors) if enabled else []
     emitter = Emitter(
         render=Render(append_newline=True),
         routes=build_routes(settings) if enabled else (),
@@ -82,21 +86,18 @@ def create_llm_logger(
         ids=new_id,
         after_fork=(core.requests.reset_after_fork, metrics.reset_after_fork),
     )
-    chain = build_chain(settings, metrics, session, processors) if enabled else []
     log = EventLogger(emitter, chain, {})
     return ChatCompletionLogger(log, core) if enabled else DisabledLogger(log, core)
 
 
 def build_chain(
-    settings: LLMSettings, metrics: SessionMetrics, session_id: str, own: Sequence[Processor] = ()
+    settings: LLMSettings,
+    metrics: SessionMetrics,
+    session_id: str,
+    redact: Processor | None,
+    own: Sequence[Processor] = (),
 ) -> list[Processor]:
     """Return the processors up to rendering, in order."""
-    preview_chars = {
-        "prompt_preview": settings.log_prompt_preview_length,
-        "response_preview": settings.log_response_preview_length,
-        "error_message": _ERROR_PREVIEW_CHARS,
-    }
-    redaction = settings.redaction
     prices = GenaiPrices()
     if settings.enable_token_usage_tracking:
         prices.load()  # half a second of imports that the first completion shall not wait for
@@ -109,21 +110,31 @@ def build_chain(
         *own,
         Normalise(),
         Price(prices, track_usage=settings.enable_token_usage_tracking),
-        *(
-            [
-                Redact(
-                    packs=redaction.packs,
-                    deny_keys=redaction.deny_keys,
-                    allow_keys=redaction.allow_keys,
-                    preview_chars=preview_chars,
-                )
-            ]
-            if redaction.enabled
-            else []
-        ),
-        Truncate(preview_chars),
+        *((redact,) if redact is not None else ()),
+        Truncate(_preview_chars(settings)),
         Observe(metrics),
     ]
+
+
+def build_redaction(settings: LLMSettings) -> Redact | None:
+    """Return the redaction of the settings, or None where it is turned off."""
+    redaction = settings.redaction
+    if not redaction.enabled:
+        return None
+    return Redact(
+        packs=redaction.packs,
+        deny_keys=redaction.deny_keys,
+        allow_keys=redaction.allow_keys,
+        preview_chars=_preview_chars(settings),
+    )
+
+
+def _preview_chars(settings: LLMSettings) -> dict[str, int]:
+    return {
+        "prompt_preview": settings.log_prompt_preview_length,
+        "response_preview": settings.log_response_preview_length,
+        "error_message": _ERROR_PREVIEW_CHARS,
+    }
 
 
 def build_routes(settings: LLMSettings) -> list[Route]:

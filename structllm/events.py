@@ -263,7 +263,7 @@ def json_schema() -> dict[str, Any]:
 
 def _object_schema(definition: type) -> dict[str, Any]:
     properties: dict[str, Any] = {}
-    required = []
+    required: list[str] = []
     for info in field_infos(definition):
         properties[info.name] = _value_schema(info.type) | {"description": info.doc}
         if info.required:

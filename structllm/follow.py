@@ -16,6 +16,7 @@ GRACE_S = 5.0
 
 _CHUNK_BYTES = 256 * 1024
 _BLOCK_BYTES = 64 * 1024
+_MISSING_IN_A_ROW = 3  # numbers, after which there are no older files
 
 
 class Growing:
@@ -69,6 +70,7 @@ class Follower:
         fd = self._open(path)
         if fd is not None:
             self._current = Growing(path, fd, _end_of_last_line(fd) if from_end else 0)
+        self._nothing_before = fd is None and not self._find_predecessor()
 
     def poll(self) -> Iterator[Entry]:
         """Yield what has been written since the last time."""
@@ -101,16 +103,16 @@ class Follower:
             return []
         known = [file.status for file in [*(file for _, file in self._moved), self._current] if file is not None]
         newer: list[Growing] = []
-        # The newest first: a rotation meanwhile moves a file to a name that is still to come.
-        number = 0
-        while True:
-            name = f"{self.path}.{number}" if number else self.path
-            fd = self._open(name)
+        # The newest first: a rotation meanwhile moves a file to a name that is still to come. It may also leave a
+        # number free for a moment, so that one alone does not mean the end.
+        missing = number = 0
+        while missing < _MISSING_IN_A_ROW:
+            fd = self._open(f"{self.path}.{number}" if number else self.path)
             number += 1
             if fd is None:
-                if number == 1:
-                    continue
-                break
+                missing += 1
+                continue
+            missing = 0
             status = os.fstat(fd)
             if any(os.path.samestat(status, other) for other in known):
                 os.close(fd)
@@ -119,10 +121,21 @@ class Follower:
                 os.close(fd)
                 continue
             newer.append(Growing(self.path, fd))
+        if self._nothing_before and self._current is None:
+            return newer[::-1]
         # What was being read is gone, so which of the older files came after it cannot be told.
         for file in newer[1:]:
             file.close(self._report)
         return newer[:1]
+
+    def _find_predecessor(self) -> bool:
+        """Where there is no live file, find the newest rotated one, which tells what is older than what comes."""
+        for number in range(1, _MISSING_IN_A_ROW + 1):
+            fd = self._open(f"{self.path}.{number}")
+            if fd is not None:
+                self._current = Growing(self.path, fd, _end_of_last_line(fd))
+                return True
+        return False
 
     def _open(self, path: str) -> int | None:
         try:

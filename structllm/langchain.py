@@ -120,8 +120,9 @@ def _never_raises(hook: Hook) -> Hook:
         if self.enabled:
             try:
                 hook(self, *args, **kwargs)
-            except Exception:
+            except Exception as error:
                 self.handler_errors += 1
+                self.logger.count_error("langchain", error)
 
     return cast("Hook", guarded)
 

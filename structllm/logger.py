@@ -1,12 +1,12 @@
 """The logger that agent code holds: it turns calls into events and never disturbs its caller."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import wraps
 from typing import Any, Self, TypeVar, cast
 
+from structllm._core import Core
 from structllm._emitter import EventLogger
 from structllm._fields import (
     causing_cost,
@@ -18,11 +18,9 @@ from structllm._fields import (
     scan_chars,
     symbol_and_price,
 )
-from structllm._pending import PendingRequest, Requests
-from structllm._types import Ids
+from structllm._pending import PendingRequest
 from structllm.completion import Completion
 from structllm.messages import prompt_view, response_view
-from structllm.metrics import SessionMetrics
 from structllm.processors.context import current_context, merged_market
 from structllm.settings import LLMSettings
 
@@ -37,21 +35,9 @@ def _never_raises(method: M) -> M:
         try:
             method(self, *args, **kwargs)
         except Exception as error:
-            self._log.emitter.count_error(method.__name__, error)
+            self.count_error(method.__name__, error)
 
     return cast("M", guarded)
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """What a logger and its bound children share."""
-
-    settings: LLMSettings
-    metrics: SessionMetrics
-    requests: Requests
-    ids: Ids
-    monotonic: Callable[[], float]
-    numbers: Iterator[int]
 
 
 class ChatCompletionLogger:
@@ -125,7 +111,7 @@ class ChatCompletionLogger:
                 request_id, prompt, model, temperature, max_tokens, market_context, provider, timestamp, fields
             )
         except Exception as error:
-            self._log.emitter.count_error("log_completion_request", error)
+            self.count_error("log_completion_request", error)
         return request_id
 
     def _log_request(
@@ -158,20 +144,15 @@ class ChatCompletionLogger:
             event["message_count"] = view.message_count
         event.update(fields)
         own_time = imported_time(timestamp)
-        held = self._emit_request(event, own_time)
+        # A sink that passes the request over may want it yet, should it fail.
+        late = bool(self._log.emitter.late_routes("completion_request", "INFO", "ERROR"))
+        written = self._log.emit("completion_request", "INFO", event, own_time, keep=late)
+        held = written if late else None
         market = merged_market(current_context().get("market_context"), market_context)
         symbol, price = symbol_and_price(market)
         self._core.requests.begin(
             request_id, PendingRequest(model, provider, self._core.monotonic(), own_time, symbol, price, held)
         )
-
-    def _emit_request(self, event: dict[str, Any], own_time: str | None) -> Mapping[str, Any] | None:
-        """Emit a request; return it where a sink that passed it over wants it should the request fail."""
-        emitter = self._log.emitter
-        if not emitter.late_routes("completion_request", "INFO", "ERROR"):
-            self._log.emit("completion_request", "INFO", event, own_time)
-            return None
-        return self._log.emit("completion_request", "INFO", event, own_time, keep=True)
 
     @_never_raises
     def log_completion_response(
@@ -277,7 +258,8 @@ class ChatCompletionLogger:
             if known is not None:
                 symbol = symbol if symbol is not None else known.symbol
                 current_price = current_price if current_price is not None else known.current_price
-            causes = list(dict.fromkeys([*([request_id] if request_id is not None else []), *(caused_by or ())]))
+            given: list[str] = [*([request_id] if request_id is not None else []), *(caused_by or ())]
+            causes = list(dict.fromkeys(given))
             calls = [self._core.requests.peek(cause) for cause in causes]
             event: dict[str, Any] = {
                 "request_id": request_id,
@@ -296,7 +278,7 @@ class ChatCompletionLogger:
             }
             self._log.emit("trading_decision", "INFO", event, imported_time(timestamp))
         except Exception as error:
-            self._log.emitter.count_error("log_trading_decision", error)
+            self.count_error("log_trading_decision", error)
         return decision_id
 
     @_never_raises
@@ -375,9 +357,17 @@ class ChatCompletionLogger:
         return self._core.metrics.snapshot(self._log.emitter.dropped())
 
     def stats(self) -> dict[str, Any]:
-        """Return the account of the logger: writer, pending requests, and per sink
+        """Return the account of the logger: writer, requests, redactions by rule, failures of processors, and per sink
         `accepted = delivered + dropped{reason} + pending` (records)."""
-        return {**self._log.emitter.stats(), "requests": self._core.requests.stats()}
+        return {
+            **self._log.emitter.stats(),
+            "requests": self._core.requests.stats(),
+            "redactions": dict(self._core.redactions()),
+        }
+
+    def count_error(self, name: str, error: Exception) -> None:
+        """Count a failure of an integration in `stats()`, under this name. The error's text is not kept."""
+        self._log.emitter.count_error(name, error)
 
     def completion(self, *, prompt: object, model: str, **request: Any) -> Completion:
         """Return a context manager (`with` or `async with`) that logs the request and exactly one ending.

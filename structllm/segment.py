@@ -92,10 +92,29 @@ class ReadReport:
 
 
 class Log(NamedTuple):
-    """A live file's path, whether or not it exists, and the files to read, the oldest first."""
+    """A live file with its rotated predecessors.
+
+    Attributes:
+        live: Path of the live file, whether or not it exists.
+        files: The files found, the oldest first.
+        whole: Whether all predecessors are wanted, not just the files found.
+    """
 
     live: str
     files: tuple[str, ...]
+    whole: bool = True
+
+    def newest_first(self) -> list[str]:
+        """Return the paths to try, the newest first.
+
+        A rotation that runs while a directory is listed may hide a file from the listing. It moves every file to the
+        next number, so the numbers in between and the next two are tried as well.
+        """
+        paths = set(self.files)
+        if self.whole and self.live != STDIN:
+            highest = max((_parse_name(path)[1] for path in self.files), default=0)
+            paths.update([self.live, *(f"{self.live}.{number}" for number in range(1, highest + 3))])
+        return sorted(paths, key=_newness, reverse=True)
 
 
 def find_logs(paths: Iterable[str | os.PathLike[str]]) -> list[Log]:
@@ -108,20 +127,24 @@ def find_logs(paths: Iterable[str | os.PathLike[str]]) -> list[Log]:
         FileNotFoundError: A path does not exist, nor does a rotated predecessor of it.
     """
     found: dict[str, set[str]] = {}
+    whole: set[str] = set()
     for path in [os.fspath(path) for path in paths]:
         if path == STDIN:
             found[STDIN] = {STDIN}
         elif os.path.isdir(path):
             for file in _files_below(path):
-                found.setdefault(_parse_name(file)[0], set()).add(file)
+                base = _parse_name(file)[0]
+                found.setdefault(base, set()).add(file)
+                whole.add(base)
+        elif os.path.exists(path) and _parse_name(path)[0] != path:
+            found.setdefault(_parse_name(path)[0], set()).add(path)
         else:
-            base, number, packed = _parse_name(path)
-            single = packed or (number > 0 and os.path.exists(path))
-            files: set[str] = {path} if single else _with_predecessors(path)
-            if not any(os.path.exists(file) for file in files):
+            files = _with_predecessors(path)
+            if not files and not os.path.exists(path) and not os.path.exists(f"{path}.1"):
                 raise FileNotFoundError(path)
-            found.setdefault(base if single else path, set()).update(files)
-    return [Log(live, tuple(sorted(files, key=_newness))) for live, files in sorted(found.items())]
+            found.setdefault(path, set()).update(files)
+            whole.add(path)
+    return [Log(live, tuple(sorted(files, key=_newness)), live in whole) for live, files in sorted(found.items())]
 
 
 def _parse_name(path: str) -> tuple[str, int, bool]:
@@ -212,12 +235,11 @@ def open_files(log: Log, report: ReadReport, stack: ExitStack) -> list[tuple[str
     """Open the files of a log and return them, the oldest first.
 
     All are opened before the first is read, the newest first: a rotation meanwhile moves a file to a name that is
-    still to come, where it is recognised and left out, and none is missed. For that the next number is tried as well.
+    still to come, where it is recognised and left out, and none is missed.
     """
     opened: list[tuple[str, BufferedReader]] = []
     known: list[os.stat_result] = []
-    older = [f"{log.live}.{_parse_name(log.files[0])[1] + 1}"] if log.live in log.files and log.live != STDIN else []
-    for path in [*reversed(log.files), *older]:
+    for path in log.newest_first():
         try:
             file = _stdin() if path == STDIN else open(path, "rb")  # noqa: SIM115  # the stack closes it
             status = os.fstat(file.fileno()) if path != STDIN else None

@@ -64,7 +64,7 @@ class FaultySink:
 
 def sample_records(count: int) -> list[Record]:
     """Return records with distinct lines, of which some are long and some hold characters beyond ASCII."""
-    records = []
+    records: list[Record] = []
     for number in range(count):
         event = {"event_type": "run", "level": "INFO", "seq": number + 1, "name": "é" * (number % 7) * 1000}
         records.append(Record("run", 20, orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE), event))

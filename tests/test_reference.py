@@ -3,16 +3,18 @@
 from typing import Any
 
 import pytest
-from docs.generate import REFERENCE, pages
 from jsonschema import Draft202012Validator
 
+from docs.generate import REFERENCE, pages
 from structllm import LLMSettings, bind_market, create_llm_logger
 from structllm.events import EVENTS, event_fields, field_kinds, json_schema
 from structllm.sinks.memory import MemorySink
 
 
 class TestPages:
-    @pytest.mark.parametrize("name", ["events.md", "events.schema.json", "settings.md", "settings.schema.json", "cli.md"])
+    @pytest.mark.parametrize(
+        "name", ["events.md", "events.schema.json", "settings.md", "settings.schema.json", "cli.md"]
+    )
     def test_are_up_to_date(self, name: str) -> None:
         """`make docs` would change nothing."""
         assert (REFERENCE / name).read_text(encoding="utf-8") == pages()[name]
@@ -53,7 +55,12 @@ class TestDefinitions:
         """The schema is not satisfied by just anything."""
         event = events()[0]
         validator = Draft202012Validator(json_schema())
-        for wrong in ({}, {**event, "seq": "one"}, {**event, "event_type": "other"}, {**event, "prompt_length": "long"}):
+        for wrong in (
+            {},
+            {**event, "seq": "one"},
+            {**event, "event_type": "other"},
+            {**event, "prompt_length": "long"},
+        ):
             assert not validator.is_valid(wrong)
 
     def test_every_type_has_the_envelope_first(self) -> None:

@@ -99,6 +99,7 @@ class TestRequest:
         assert sink.events[0]["prompt_preview"].startswith("the key is [REDACTED:")
         assert key[:6] not in sink.records[0].line.decode()
         assert sink.events[0]["redactions"]["count"] == 1
+        assert logger.stats()["redactions"] == {"openai-key": 1}
 
 
 class TestResponse:
@@ -154,7 +155,7 @@ class TestResponse:
         assert [event["timestamp"] for event in sink.events] == ["2025-06-09T12:00:00.000Z", "2025-06-09T12:00:02.000Z"]
         assert sink.events[1]["response_time_ms"] == 2000
 
-    @pytest.mark.parametrize("timestamp", ["yesterday", "2025-06-09T12:00:00", datetime(2025, 6, 9), 12])  # noqa: DTZ001
+    @pytest.mark.parametrize("timestamp", ["yesterday", "2025-06-09T12:00:00", datetime(2025, 6, 9), 12])
     def test_a_time_without_zone_is_not_guessed(self, timestamp: Any) -> None:
         """What is no point in time is replaced by now."""
         logger, sink, _ = build()
@@ -490,7 +491,7 @@ class TestBuilding:
         create_llm_logger(settings=settings, sinks=[given]).log_trading_decision()
         assert (len(configured.events), len(given.events)) == (0, 1)
         assert len((tmp_path / "a.log").read_text().splitlines()) == 1
-        with pytest.raises(ConfigError, match="log_file= and sinks="):
+        with pytest.raises(ConfigError, match=r"log_file= and sinks="):
             create_llm_logger(log_file=tmp_path / "a.log", sinks=[given])
 
     def test_all_sinks_that_cannot_be_opened_are_named(self, tmp_path: Path) -> None:
@@ -509,7 +510,7 @@ class TestBuilding:
     def test_wrong_level_is_refused(self) -> None:
         """A level that does not exist is a ConfigError, in any case of letters one that does is fine."""
         assert create_llm_logger(log_level="debug", sinks=[MemorySink()]).settings.completion_log_level == "DEBUG"
-        with pytest.raises(ConfigError, match="completion_log_level|log_level"):
+        with pytest.raises(ConfigError, match=r"completion_log_level|log_level"):
             create_llm_logger(log_level="LOUD", sinks=[MemorySink()])
 
     def test_own_processors_run_before_redaction(self) -> None:

@@ -78,6 +78,11 @@ class TestPromptText:
         """LangChain's messages, pairs, batches and values, and Anthropic's and Gemini's dicts read alike."""
         assert PromptView("system: Trade.\n\nuser: BTC?", 26, 2) == prompt_view(prompt, LIMIT)
 
+    def test_subclass_of_text(self) -> None:
+        """A text of a class of its own is a plain text."""
+        view = prompt_view(type("Template", (str,), {})("hi"), LIMIT)
+        assert (PromptView("hi", 2, None), str) == (view, type(view.text))
+
     def test_string_prompt_value(self) -> None:
         """A string prompt of LangChain is its text."""
         assert PromptView("hi", 2, None) == prompt_view(StringPromptValue(text="hi"), LIMIT)
@@ -152,9 +157,10 @@ class TestParts:
             ("[image/png 1234 bytes]", {"inline_data": {"mime_type": "image/png", "data": b"x" * 1234}}),
             ("[cache_point]", {"type": "cache_point"}),
             ("[part]", {"blob": "x" * 100}),
+            ("5", 5),
         ],
     )
-    def test_what_is_no_text(self, expected: str, part: dict[str, Any]) -> None:
+    def test_what_is_no_text(self, expected: str, part: object) -> None:
         """Images, audio and files are named by type and size; their data is never in the text."""
         assert expected == prompt_text([{"role": "user", "content": [part]}])
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from structllm import backward, segment
 from structllm.backward import read_last
-from structllm.follow import GRACE_S, Follower
+from structllm.follow import GRACE_S, Follower, Growing
 from structllm.segment import MAX_LINE_BYTES, BadLine, ReadReport, find_logs, read
 from structllm.sequence import MAX_INTERVALS, Intervals, Seen
 
@@ -406,6 +406,19 @@ class TestFollower:
         self.rotate(path, lines([4]))
         assert [3, 4] == self.numbers(follower)
 
+    def test_rotation_between_reading_and_looking(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is written after the last read and before the rotation still comes before the new file."""
+        follower = Follower(str(path), ReadReport(), from_end=True)
+        look = follower._successors
+
+        def write_and_rotate_first() -> list[Growing]:
+            self.append(path, lines([3]))
+            self.rotate(path, lines([4]))
+            return look()
+
+        monkeypatch.setattr(follower, "_successors", write_and_rotate_first)
+        assert [3, 4] == self.numbers(follower)
+
     def test_several_rotations_between_two_looks(self, path: Path) -> None:
         """Files that came and went between two looks are read too."""
         follower = Follower(str(path), ReadReport(), from_end=True)
@@ -442,6 +455,34 @@ class TestFollower:
         path.parent.mkdir()
         path.write_bytes(lines([1]))
         assert [1] == self.numbers(follower)
+
+    def test_creation_and_rotation(self, tmp_path: Path) -> None:
+        """Where nothing was there, everything is new, rotated files included."""
+        path = tmp_path / "x.log"
+        follower = Follower(str(path), ReadReport(), from_end=True)
+        path.write_bytes(lines([1]))
+        for number in (2, 3):
+            self.rotate(path, lines([number]))
+        assert [1, 2, 3] == self.numbers(follower)
+
+    def test_between_two_files(self, path: Path) -> None:
+        """A live file that is just being replaced is waited for, and its predecessors are not new."""
+        self.rotate(path, b"")
+        path.unlink()
+        follower = Follower(str(path), ReadReport(), from_end=True)
+        assert [] == self.numbers(follower)
+        path.write_bytes(lines([3]))
+        assert [3] == self.numbers(follower)
+
+    def test_number_free_for_a_moment(self, path: Path) -> None:
+        """In the middle of a rotation a number may be free; the files behind it are found."""
+        follower = Follower(str(path), ReadReport(), from_end=True)
+        self.append(path, lines([3]))
+        self.rotate(path, lines([4]))
+        self.rotate(path, lines([5]))
+        for number in (2, 1):
+            Path(f"{path}.{number}").rename(f"{path}.{number + 1}")
+        assert [3, 4, 5] == self.numbers(follower)
 
     def test_deletion(self, path: Path) -> None:
         """A file that is deleted and begun anew is followed on, though its predecessors tell nothing."""

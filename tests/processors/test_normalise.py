@@ -6,7 +6,7 @@ import enum
 import json
 import types
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
@@ -268,7 +268,19 @@ class TestContainers:
 
     def test_abstract_containers(self) -> None:
         """Mappings, sequences and views of any class are read like the built-in ones."""
+
+        class Members(Set[int]):
+            def __contains__(self, value: object) -> bool:
+                return value in (2, 1)
+
+            def __iter__(self) -> Iterator[int]:
+                return iter((2, 1))
+
+            def __len__(self) -> int:
+                return 2
+
         views: list[object] = [
+            Members(),
             types.MappingProxyType({"a": 1}),
             collections.ChainMap({"a": 1}, {"b": 2}),
             range(3),
@@ -276,7 +288,7 @@ class TestContainers:
             {"b": 1, "a": 2}.values(),
             collections.UserList([1]),
         ]
-        assert [{"a": 1}, {"a": 1, "b": 2}, [0, 1, 2], ["b", "a"], [1, 2], [1]] == normalise_value(views)
+        assert [[1, 2], {"a": 1}, {"a": 1, "b": 2}, [0, 1, 2], ["b", "a"], [1, 2], [1]] == normalise_value(views)
 
     def test_cycles_are_cut(self) -> None:
         """An object inside itself is named as what it is; the same object twice is written twice."""
@@ -374,6 +386,12 @@ class TestObjects:
         expected = {"symbol": "BTC", "password": "<hidden>", "orders": [{"symbol": "ETH"}]}
         plain = dataclasses.make_dataclass("Plain", ["symbol"])
         assert expected == normalise_value(Position("BTC", orders=[plain("ETH")]))
+
+    def test_half_built_objects(self) -> None:
+        """A field that was never set is left out."""
+        position = object.__new__(Position)
+        position.symbol = "BTC"
+        assert {"symbol": "BTC"} == normalise_value(position)
 
     def test_attrs_and_msgspec_by_their_marks(self) -> None:
         """Classes of attrs and msgspec are known by what those leave on a class."""

@@ -233,6 +233,18 @@ class TestScanner:
         assert "Authorization: [REDACTED:github-token]" == event["text"]
         assert {"count": 1, "rules": ["github-token"]} == event["redactions"]
 
+    def test_span_inside_another(self) -> None:
+        """An address inside a longer secret does not end the secret early."""
+        text = 'password: "first9 ' + "jane" + '@example.com last9" done'
+        assert 'password: "[REDACTED:password]" done' == redacted(text)
+
+    def test_marker_is_no_secret(self) -> None:
+        """What is redacted already is left alone, also by a rule that would take anything."""
+        scanner = Scanner([Rule("mine", "id=([^ ]+)", (Sample("x1", "id={}"),), ("id",))])
+        assert (
+            "id=[REDACTED:email] id=[REDACTED:mine]" == scanner.redact("id=[REDACTED:email] id=[REDACTED:email]x").text
+        )
+
     def test_several_secrets_in_one_text(self) -> None:
         """Each secret gets a marker, in its place."""
         clean = redacted("a@example.com pays b@example.com by " + " ".join(["4111", *["1111"] * 3]) + " now")

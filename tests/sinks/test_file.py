@@ -218,7 +218,7 @@ class TestConfig:
     @pytest.mark.parametrize("mode", ["abc", "600x", "01777", "0000", "0400"])
     def test_a_senseless_mode_is_refused(self, tmp_path: Path, mode: str) -> None:
         """The mode is octal, lets the owner write and has no special bits."""
-        with pytest.raises(ValueError, match="octal|owner"):
+        with pytest.raises(ValueError, match=r"octal|owner"):
             FileSinkConfig(path=tmp_path / "a.log", mode=mode)
 
     def test_check_says_what_would_fail(self, tmp_path: Path) -> None:
