@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from structllm._types import Clock, Event
 from structllm.pricing import Cost, PriceSource
@@ -68,7 +68,7 @@ class Price:
         usage, status, reason = _read(event_dict)
         event_dict["token_usage"] = None if usage is None else usage.token_usage()
         flags = [reason] if reason else []
-        if event_dict.get("cache_hit") is True or event_dict.get("cost_status") == "cached":
+        if _is_cached(event_dict):
             event_dict["cost_estimate_usd"] = 0.0
             status = "cached"
         elif _is_cost(given):
@@ -133,6 +133,13 @@ def _now() -> datetime:
 def _is_priceable(event: Event) -> bool:
     has_usage = event.get("raw_usage") is not None or event.get("token_usage") is not None
     return has_usage and _text(event.get("response_model") or event.get("model")) is not None
+
+
+def _is_cached(event: Event) -> bool:
+    """Whether the caller's own cache answered. LangChain says so by a total cost of 0 beside the repeated tokens."""
+    raw = event.get("raw_usage")
+    billed_nothing = isinstance(raw, Mapping) and cast("Mapping[str, Any]", raw).get("total_cost") == 0
+    return event.get("cache_hit") is True or event.get("cost_status") == "cached" or billed_nothing
 
 
 def _without_usage(event: Event) -> Event:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from structllm._emitter import rfc3339
 from structllm._pending import EndedRequest, PendingRequest
 from structllm.messages import ResponseView
+from structllm.processors.normalise import error_message
 
 SCAN_CHARS = 65_536
 """Characters of a text that enter the chain when only a preview of it is written; more for longer previews."""
@@ -82,13 +83,10 @@ def from_view(view: ResponseView) -> dict[str, Any]:
 
 
 def describe(error: object) -> dict[str, str]:
-    """Return class and text of an error; a text that cannot be had is left out, not raised."""
-    if not isinstance(error, BaseException):
-        return {"error_message": error if isinstance(error, str) else f"<{type(error).__name__}>"}
-    try:
-        return {"error_type": type(error).__name__, "error_message": str(error)}
-    except Exception:
-        return {"error_type": type(error).__name__}
+    """Return class and text of an error; what cannot be had is left out, not raised."""
+    if isinstance(error, BaseException):
+        return {"error_type": type(error).__name__, "error_message": error_message(error)}
+    return {"error_message": error if isinstance(error, str) else f"<{type(error).__name__}>"}
 
 
 def causing_cost(calls: Sequence[PendingRequest | EndedRequest | None]) -> dict[str, Any]:

@@ -197,8 +197,8 @@ class ChatCompletionLogger:
             "response_preview": view.text,
             "outcome": "ok" if success else "error",
         }
-        event.update(from_request(request))
         event.update(from_view(view))
+        event.update(from_request(request))  # what the caller said wins: a provider may speak another one's protocol
         if token_usage is not None:
             event["token_usage"], event["usage_source"] = token_usage, "caller"
             event.pop("raw_usage", None)

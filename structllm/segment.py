@@ -30,6 +30,7 @@ STDIN = "-"
 
 _MAX_MERGED = 32  # logs read at the same time; more are read one after the other
 _KEPT_BAD_LINES = 10
+_ROTATIONS_MEANWHILE = 8  # while the files of one log are opened
 
 _NAME = re.compile(r"(?P<base>.+?)(?:\.(?P<number>\d{1,9}))?(?:\.(?P<packed>gz|zst))?", re.DOTALL)
 _LOG_SUFFIXES = (".log", ".jsonl", ".ndjson")
@@ -107,13 +108,13 @@ class Log(NamedTuple):
     def newest_first(self) -> list[str]:
         """Return the paths to try, the newest first.
 
-        A rotation that runs while a directory is listed may hide a file from the listing. It moves every file to the
-        next number, so the numbers in between and the next two are tried as well.
+        A rotation that runs while a directory is listed may hide a file from the listing, and moves every file to the
+        next number; so the numbers in between and a few beyond are tried as well.
         """
         paths = set(self.files)
         if self.whole and self.live != STDIN:
             highest = max((_parse_name(path)[1] for path in self.files), default=0)
-            paths.update([self.live, *(f"{self.live}.{number}" for number in range(1, highest + 3))])
+            paths.update([self.live, *(f"{self.live}.{number}" for number in range(1, highest + 1 + _ROTATIONS_MEANWHILE))])
         return sorted(paths, key=_newness, reverse=True)
 
 

@@ -7,8 +7,8 @@ from contextvars import Context, copy_context
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Other work on the machine must not fail a property: its time is bounded by the test's timeout, not by Hypothesis. Where
-# CI is set, Hypothesis has a profile of its own, which does the same.
+# Other work on the machine must not fail a property: its time is bounded by the test's timeout, not by Hypothesis.
+# Where CI is set, Hypothesis has a profile of its own, which does the same.
 if "CI" not in os.environ:
     settings.register_profile("structllm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("structllm")

@@ -134,7 +134,7 @@ class TestResponse:
 
         logger, sink, _ = build()
         logger.log_completion_response("r1", error=Unspeakable())
-        assert (sink.events[0]["error_type"], "error_message" in sink.events[0]) == ("Unspeakable", False)
+        assert (sink.events[0]["error_type"], sink.events[0]["error_message"]) == ("Unspeakable", "")
 
     def test_second_ending_is_refused_and_counted(self, capsys: pytest.CaptureFixture[str]) -> None:
         """A request has one response event, however often it is ended."""

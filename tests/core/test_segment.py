@@ -4,6 +4,9 @@ import gzip
 import json
 import os
 import random
+import subprocess
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -504,3 +507,49 @@ class TestFollower:
         follower.close()
         assert 2 == open_before - len(os.listdir("/proc/self/fd"))
         assert 1 == report.unfinished
+
+
+WRITER = """
+import json, sys
+from structllm._types import Record
+from structllm.sinks.file import FileSink
+
+path, writer, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+sink = FileSink(path, max_bytes=4096, backup_count=900)
+for seq in range(count):
+    event = {"event_type": "run", "timestamp": "2024-01-15T10:30:45.123Z", "writer": writer, "seq": seq}
+    sink.write([Record("run", 20, json.dumps(event).encode() + b"\\n", event)])
+sink.close()
+"""
+
+
+class TestAgainstTheSink:
+    """Two processes write and rotate as fast as they can, while the log is read and followed."""
+
+    def test_nothing_is_missed(self, tmp_path: Path) -> None:
+        """Every event is followed once, and what one reading found, the next one finds too."""
+        path, count = tmp_path / "x.log", 600
+        everything = {(writer, seq) for writer in "ab" for seq in range(count)}
+        report = ReadReport()
+        follower = Follower(str(path), report, from_end=True)
+        command = [sys.executable, "-c", WRITER, str(path)]
+        processes = [subprocess.Popen([*command, writer, str(count)]) for writer in "ab"]
+        followed: list[tuple[str, int]] = []
+        found: set[tuple[str, int]] = set()
+        deadline_s = time.monotonic() + 60
+        try:
+            while len(followed) < len(everything):
+                assert time.monotonic() < deadline_s, f"{len(followed)} of {len(everything)} events were followed"
+                followed += [(entry.event["writer"], entry.event["seq"]) for entry in follower.poll()]
+                if path.exists():
+                    now = {(entry.event["writer"], entry.event["seq"]) for entry in read([path], ReadReport())}
+                    assert set() == found - now
+                    found = now
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait(timeout=30)
+            follower.close()
+        assert sorted(everything) == sorted(followed)
+        assert (0, 0) == (report.bad_lines, report.unfinished)
+        assert len(list(tmp_path.glob("x.log.*"))) > 10
