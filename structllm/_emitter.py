@@ -84,7 +84,9 @@ class EventLogger(structlog.BoundLoggerBase):
         Returns:
             The event as it left the chain, or None if it was filtered out.
         """
-        return self._logger.emit(event_type, level, {**self._context, **fields}, timestamp, self._processors, keep)
+        if self._context:
+            fields = {**self._context, **fields}
+        return self._logger.emit(event_type, level, fields, timestamp, self._processors, keep)
 
 
 class Emitter:

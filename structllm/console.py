@@ -41,6 +41,7 @@ _STYLES = {
 _RESET = "\x1b[0m"
 
 _NAME_COLUMNS = 17  # of a model, as long as claude-sonnet-4-5
+_VERDICT_COLUMNS = 24  # of validation and risk check, which may say at length why not
 
 
 class Fact(NamedTuple):
@@ -228,9 +229,9 @@ def _decision(event: Mapping[str, Any]) -> Iterator[Fact]:
     price = number(event.get("current_price"))
     symbol = _text(event.get("symbol"))
     yield Fact(symbol if price is None else f"{symbol} @ {price:,}".strip(), "bold")
-    validation = _text(event.get("validation_result"))
+    validation = shorten(one_line(_text(event.get("validation_result"))), _VERDICT_COLUMNS)
     yield Fact(validation, "green" if validation == "PASSED" else "yellow")
-    yield Fact(shorten(one_line(_text(event.get("risk_assessment"))), 24), minor=True)
+    yield Fact(shorten(one_line(_text(event.get("risk_assessment"))), _VERDICT_COLUMNS), minor=True)
 
 
 def _metrics(event: Mapping[str, Any]) -> Iterator[Fact]:

@@ -114,7 +114,9 @@ class Log(NamedTuple):
         paths = set(self.files)
         if self.whole and self.live != STDIN:
             highest = max((_parse_name(path)[1] for path in self.files), default=0)
-            paths.update([self.live, *(f"{self.live}.{number}" for number in range(1, highest + 1 + _ROTATIONS_MEANWHILE))])
+            paths.update(
+                [self.live, *(f"{self.live}.{number}" for number in range(1, highest + 1 + _ROTATIONS_MEANWHILE))]
+            )
         return sorted(paths, key=_newness, reverse=True)
 
 

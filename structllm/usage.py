@@ -6,8 +6,7 @@ tokens *inside* the input tokens; Anthropic counts them *beside* the input token
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from structllm.errors import StructllmError
 
@@ -29,8 +28,7 @@ class UsageError(StructllmError, ValueError):
         super().__init__(f"{reason}: {field}")
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Token counts of one completion in disjoint buckets.
 
     Attributes:

@@ -1,18 +1,22 @@
 """What is shipped: wheel and sdist, built from a clean copy, installed into a fresh environment and run there."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from collections.abc import Iterator
 from email.parser import Parser
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -204,6 +208,29 @@ class TestInstalled:
         assert ['{"event_type":"completion_request"', '{"event_type":"completion_response"'] == [
             line.partition(",")[0] for line in lines
         ]
+
+
+class TestLock:
+    """`requirements.lock`, which names every dependency at one version."""
+
+    def test_pins_everything_with_hashes(self) -> None:
+        """Each entry is a version with the hashes of its files, and nothing says where a file was fetched from."""
+        text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+        entries = re.split(r"^(?=[a-z0-9])", text, flags=re.M | re.I)[1:]
+        assert [] == [entry for entry in entries if not re.match(r"[\w.-]+==\S+( ;.*)? \\\n    --hash=sha256:", entry)]
+        assert None is re.search(r"://|--(extra-)?index-url|--find-links|file:", text)
+
+    def test_fits_the_project(self) -> None:
+        """What pyproject.toml asks for, extras and tools included, is locked: `make lock` was run after a change."""
+        with (ROOT / "pyproject.toml").open("rb") as file:
+            project = tomllib.load(file)["project"]
+        locked = dict(
+            re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements.lock").read_text(encoding="utf-8"), flags=re.M)
+        )
+        asked = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+        for requirement in map(Requirement, asked):
+            if requirement.name != project["name"]:
+                assert requirement.specifier.contains(locked.get(requirement.name, "0")), requirement
 
 
 class TestCleanCopy:

@@ -70,7 +70,7 @@ def decisions(source: Source, as_json: bool) -> None:
         if source.wanted.of_model(*causes.models(event))
     ]
     if as_json:
-        emit_json({"decisions": [_decision(*row) for row in rows]})
+        emit_json([_decision(*row) for row in rows])
     elif rows:
         emit_table(_DECISION_COLUMNS, [_decision_row(*row) for row in rows])
     source.finish(rows, "decision")
@@ -89,6 +89,7 @@ _DECISION_COLUMNS = (
     Column("Outcome", rank=2),
     Column("Why", free=True, rank=5),
 )
+_VERDICT_COLUMNS = 24
 _WHY_COLUMNS = 60
 
 
@@ -101,7 +102,7 @@ def _decision_row(event: Mapping[str, Any], causes: Causes, outcomes: Sequence[s
         "-" if size is None else f"{size:g}%",
         _text(event.get("symbol")) or "-",
         "-" if price is None else f"{price:,}",
-        _text(event.get("validation_result")) or "-",
+        shorten(one_line(_text(event.get("validation_result"))), _VERDICT_COLUMNS) or "-",
         ", ".join(causes.models(event)) or "-",
         format_usd(causes.cost(event)),
         ", ".join(outcomes) or "-",

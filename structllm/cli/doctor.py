@@ -60,10 +60,10 @@ def doctor(ctx: click.Context, paths: Sequence[str], color: str, as_json: bool) 
     findings, files = _look_at_settings()
     named = list(paths) or [file.path for file in files]
     for path in named:
-        if paths and not os.path.exists(path):
+        if paths and not _is_there(path):
             raise missing(path)
         findings += _look_at_file(path)
-    readable = [path for path in named if os.path.exists(path)]
+    readable = [path for path in named if _is_there(path)]
     if readable:
         findings += _look_into_logs(readable, _proves_losses(readable, files))
     problems = [finding for finding in findings if finding.verdict == "problem"]
@@ -72,6 +72,11 @@ def doctor(ctx: click.Context, paths: Sequence[str], color: str, as_json: bool) 
     else:
         _emit(findings, len(problems), wants_color(color))
     ctx.exit(1 if problems else 0)
+
+
+def _is_there(path: str) -> bool:
+    """Return whether there is a log, if only a rotated file of it."""
+    return os.path.exists(path) or os.path.exists(f"{path}.1")
 
 
 def _emit(findings: Sequence[Finding], problems: int, color: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from structllm.cli.output import Failure
+from structllm.cli.output import Failure, OutputFull
 from structllm.errors import StructllmError
 
 
@@ -62,6 +62,8 @@ class Commands(click.Group):
             sys.stdout.flush()
             return result
         except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # after the terminal's ^C
             ctx.exit(130)
         except OSError as error:
             _end_of_output(ctx, error)
@@ -75,7 +77,7 @@ def _end_of_output(ctx: click.Context, error: OSError) -> NoReturn:
         ctx.exit(0)
     if error.errno == errno.ENOSPC:
         _discard_output()
-        raise Failure("standard output is full", exit_code=1) from None
+        raise OutputFull("standard output is full") from None
     raise error
 
 

@@ -14,13 +14,17 @@ UNNAMED = "(unknown)"
 class Failure(click.ClickException):
     """The command cannot do what was asked; the message says why and what to do about it."""
 
-    def __init__(self, message: str, exit_code: int = 2) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message on standard error, as `structllm: ...`."""
         hint(self.message)
+
+
+class OutputFull(Failure):
+    """Standard output takes no more; the user's command was right."""
+
+    exit_code = 1
 
 
 def hint(text: str) -> None:

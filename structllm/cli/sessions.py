@@ -58,7 +58,7 @@ def sessions(source: Source, as_json: bool) -> None:
         ((name, session) for name, session in found.items() if session.events), key=lambda item: item[1].first
     )
     if as_json:
-        emit_json({"sessions": [_session(name, session) for name, session in ordered]})
+        emit_json([_session(name, session) for name, session in ordered])
     elif ordered:
         emit_table(_SESSION_COLUMNS, [_session_row(name, session) for name, session in ordered])
     source.finish(ordered, "session")

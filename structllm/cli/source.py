@@ -63,7 +63,7 @@ def missing(path: str) -> Failure:
         return Failure(
             f"there is no {path} here; run the program that logs (or `structllm demo`), or name a file or directory"
         )
-    return Failure(f"there is no {path}; `structllm doctor` shows where the settings write, or name another path")
+    return Failure(f"no such file or directory: {path}; `structllm doctor` shows where the settings write")
 
 
 def default_paths() -> list[str]:

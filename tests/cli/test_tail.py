@@ -150,7 +150,7 @@ class TestTrouble:
         """A path that is not there is named."""
         result = run("tail", *follow, "nothing.log")
         assert (2, "") == (result.exit_code, result.stdout)
-        assert result.stderr.startswith("structllm: there is no nothing.log; ")
+        assert result.stderr.startswith("structllm: no such file or directory: nothing.log; ")
 
     def test_empty(self, run: Run) -> None:
         """An empty log is no error."""
