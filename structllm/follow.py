@@ -123,10 +123,14 @@ class Follower:
             newer.append(Growing(self.path, fd))
         if self._nothing_before and self._current is None:
             return newer[::-1]
-        # What was being read is gone, so which of the older files came after it cannot be told.
+        # What was being read is gone: more rotations than files are kept, or deleted by hand. The time of the last
+        # write tells which of the others came after it.
+        last_write_ns = self._current.status.st_mtime_ns if self._current is not None else 0
+        after = [file for file in newer[1:] if self._current is not None and file.status.st_mtime_ns > last_write_ns]
         for file in newer[1:]:
-            file.close(self._report)
-        return newer[:1]
+            if file not in after:
+                file.close(self._report)
+        return [*after[::-1], *newer[:1]]
 
     def _find_predecessor(self) -> bool:
         """Where there is no live file, find the newest rotated one, which tells what is older than what comes."""

@@ -1,6 +1,9 @@
 """What came of a demo session, told from the files that it wrote: for people, and as numbers for scripts."""
 
+import os
 import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -65,7 +68,7 @@ def findings(recording: Recording, *, simulated: bool, color: bool, width: int) 
     yield style("Try next", "bold", color)
     directory = shlex.quote(str(recording.directory))
     yield from (
-        f"  structllm {command}"
+        f"  {shlex.quote(_program())} {command}"
         for command in (
             f"tail {directory}",
             f"show {recording.key_request['request_id']} {directory}",
@@ -73,6 +76,12 @@ def findings(recording: Recording, *, simulated: bool, color: bool, width: int) 
             f"errors {directory}",
         )
     )
+
+
+def _program() -> str:
+    """Return how the command is called here: by its name where a shell finds it, else by the path it was started by."""
+    started = sys.argv[0]
+    return "structllm" if shutil.which("structllm") or not os.access(started, os.X_OK) else started
 
 
 def _planted(recording: Recording, simulated: bool) -> Iterator[str]:

@@ -431,6 +431,17 @@ class TestFollower:
         self.append(path, lines([6]))
         assert [6] == self.numbers(follower)
 
+    def test_more_rotations_than_files_are_kept(self, path: Path) -> None:
+        """When the file that was being read has been deleted, what is newer and still there comes."""
+        Path(f"{path}.1").write_bytes(lines([0]))
+        os.utime(f"{path}.1", (0, 0))
+        os.utime(path, (1, 1))
+        follower = Follower(str(path), ReadReport(), from_end=True)
+        for number in (3, 4, 5):
+            self.rotate(path, lines([number]))
+        Path(f"{path}.3").unlink()
+        assert [3, 4, 5] == self.numbers(follower)
+
     def test_late_writes_to_rotated_file(self, path: Path) -> None:
         """Another process may write to the old file for a moment; after that the file is let go."""
         clock = Steady()
@@ -490,6 +501,7 @@ class TestFollower:
     def test_deletion(self, path: Path) -> None:
         """A file that is deleted and begun anew is followed on, though its predecessors tell nothing."""
         Path(f"{path}.1").write_bytes(lines([0]))
+        os.utime(f"{path}.1", (0, 0))
         follower = Follower(str(path), ReadReport(), from_end=True)
         path.unlink()
         assert [] == self.numbers(follower)

@@ -124,6 +124,16 @@ class TestOutput:
             again = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
             assert ("", True) == (again.stderr, bool(again.stdout))
 
+    def test_commands_are_named_as_they_can_be_called(self, tmp_path: Path) -> None:
+        """Where no shell would find `structllm` by its name, the commands to try next carry its path."""
+        program = str(Path(sys.executable).parent / "structllm")
+        arguments = [program, "demo", "-q", "--steps", "3"]
+        environment = {**os.environ, "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=True
+        )
+        assert f"\n  {program} tail demo-logs/" in done.stdout
+
     def test_quiet_leaves_out_the_events(self, run: Callable[..., Result]) -> None:
         """-q keeps the reports and drops the line per event."""
         done = run("-q", "--steps", "2")
