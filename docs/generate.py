@@ -3,6 +3,7 @@
 `make docs` runs this; a test fails while a page differs from what this would write.
 """
 
+import ast
 import json
 import sys
 from collections.abc import Iterator
@@ -38,6 +39,20 @@ Under `llm` in a JSON or TOML file, or as `LLM__NAME` in the environment. Source
 editors there is a JSON Schema in [settings.schema.json](settings.schema.json).
 """
 
+MODULES_HEAD = """# Modules
+
+Every module and what it is for, in its own words. A leading underscore marks what is not for use from outside. How an event
+passes through them is told in [architecture](../explanation/architecture.md).
+"""
+
+ROOMS = {
+    "structllm": ("structllm", "the logger, what feeds it, and the read side"),
+    "structllm.processors": ("processors", "the steps of the chain"),
+    "structllm.sinks": ("sinks", "the destinations"),
+    "structllm.cli": ("structllm/cli", "the command"),
+    "structllm.demo": ("structllm/demo", "the demo"),
+}
+
 CLI_HEAD = """# Command line
 
 Data goes to standard output, hints to standard error. Exit status: 0 fine, 1 a problem was found, 2 wrong usage.
@@ -53,6 +68,7 @@ def pages() -> dict[str, str]:
         "settings.md": settings_page(),
         "settings.schema.json": json.dumps(settings_schema(), indent=2) + "\n",
         "cli.md": cli_page(),
+        "modules.md": modules_page(),
     }
 
 
@@ -133,6 +149,19 @@ def command_sections(item: click.Command, path: str, parent: click.Context | Non
             below = item.get_command(context, name)
             if below is not None:
                 yield from command_sections(below, f"{path} {name}", context)
+
+
+def modules_page() -> str:
+    """Return the first line of every module's docstring, by package."""
+    parts = [MODULES_HEAD]
+    for package, (folder, purpose) in ROOMS.items():
+        rows = ["| module | what it is for |", "|---|---|"]
+        for path in sorted((REFERENCE.parent.parent / folder).glob("*.py")):
+            said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            if path.stem not in {"__init__", "__main__"}:
+                rows.append(f"| `{path.stem}` | {said.splitlines()[0]} |")
+        parts += [f"## {package}\n\nIn `{folder}/`: {purpose}.\n", "\n".join(rows) + "\n"]
+    return "\n".join(parts)
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from structllm.sinks.memory import MemorySink
 
 class TestPages:
     @pytest.mark.parametrize(
-        "name", ["events.md", "events.schema.json", "settings.md", "settings.schema.json", "cli.md"]
+        "name", ["events.md", "events.schema.json", "settings.md", "settings.schema.json", "cli.md", "modules.md"]
     )
     def test_are_up_to_date(self, name: str) -> None:
         """`make docs` would change nothing."""
