@@ -41,8 +41,8 @@ editors there is a JSON Schema in [settings.schema.json](settings.schema.json).
 
 MODULES_HEAD = """# Modules
 
-Every module and what it is for, in its own words. A leading underscore marks what is not for use from outside. How an event
-passes through them is told in [architecture](../explanation/architecture.md).
+Every module and what it is for, in its own words. A leading underscore marks what is not for use from outside. How an
+event passes through them is told in [architecture](../explanation/architecture.md).
 """
 
 ROOMS = {
