@@ -48,8 +48,7 @@ def bind_session(session_id: str, **fields: Any) -> AbstractContextManager[None]
 
 def bind_market(**state: Any) -> AbstractContextManager[None]:
     """Add these to the `market_context` of every request inside the `with` block; inner values win."""
-    outer = _context.get().get("market_context") or {}
-    return bind_context(market_context={**outer, **state})
+    return bind_context(market_context=merged_market(_context.get().get("market_context"), state))
 
 
 def wrap_context(function: Callable[P, R]) -> Callable[P, R]:
@@ -77,7 +76,6 @@ class BindContext:
 
     Args:
         default_session_id: The session id that a bound one may replace.
-        include_market: False removes `market_context` from every event.
         structlog_contextvars: Also take what the host bound with `structlog.contextvars`; ours wins.
     """
 
@@ -85,11 +83,9 @@ class BindContext:
         self,
         *,
         default_session_id: str | None = None,
-        include_market: bool = True,
         structlog_contextvars: bool = False,
     ) -> None:
         self._default_session_id = default_session_id
-        self._include_market = include_market
         self._structlog_contextvars = structlog_contextvars
 
     def __call__(self, logger: Any, method_name: str, event_dict: Event) -> Event:
@@ -100,8 +96,6 @@ class BindContext:
         if self._structlog_contextvars:
             for name, value in structlog.contextvars.get_contextvars().items():
                 event_dict.setdefault(name, value)
-        if not self._include_market:
-            event_dict.pop("market_context", None)
         return event_dict
 
     def _merge(self, event_dict: Event, bound: Mapping[str, Any]) -> None:
@@ -113,6 +107,23 @@ class BindContext:
                 event_dict[name] = value
             else:
                 event_dict.setdefault(name, value)
+
+
+def drop_market(logger: Any, method_name: str, event_dict: Event) -> Event:
+    """Processor that removes `market_context` from every event: the setting `log_market_context=false`."""
+    event_dict.pop("market_context", None)
+    return event_dict
+
+
+def with_bound(bound: Mapping[str, Any], event_type: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of an event with those bound to its logger; the event's own win, market states are merged."""
+    merged = {**bound, **fields}
+    if "market_context" in bound:
+        if event_type not in _WITHOUT_MARKET:
+            merged["market_context"] = merged_market(bound["market_context"], fields.get("market_context"))
+        elif "market_context" not in fields:
+            del merged["market_context"]
+    return merged
 
 
 def merged_market(bound: Any, given: Any) -> Any:

@@ -5,7 +5,7 @@ Delivery guarantee: a record is in the file's page cache when `write` returns; a
 Durability: no fsync, so power loss may take the last seconds.
 Failure modes: no space, no rights, no directory → `SinkUnavailable`; a symlink in place of the file → `SinkRejected`.
 Units: sizes in bytes. Several processes may write one path: an append is one `os.write` to an O_APPEND descriptor, and
-only rotation takes a lock (`.NAME.lock` beside the file).
+only rotation takes a lock (`.NAME.lock` beside the file), for which it waits at most 0.2 s, and at most once a second.
 """
 
 import errno
@@ -23,6 +23,11 @@ from structllm._options import LogPath
 from structllm._types import Record
 from structllm.errors import ConfigError, SinkError, SinkRejected, SinkUnavailable
 from structllm.sinks.config import SinkConfig
+
+# How long a rotation waits for that of another process, and how long after a vain wait the next one is tried. In between
+# the file grows beyond its limit: a record late or lost would be worse.
+_ROTATION_WAIT_S = 0.2
+_ROTATION_RETRY_S = 1.0
 
 # How often a writer looks whether somebody else moved the file away (logrotate, another process's rotation).
 _LOOK_INTERVAL_S = 1.0
@@ -60,10 +65,14 @@ class FileSinkConfig(SinkConfig):
         """Say whether the file, or else the nearest existing directory above it, can be written."""
         if self.path.is_symlink():
             return [f"{self.path} is a symbolic link, which the file sink refuses"]
-        if self.path.exists():
-            return [] if os.access(self.path, os.W_OK) else [f"{self.path} is not writable"]
+        if self.path.is_dir():
+            return [f"{self.path} is a directory; name a file in it"]
         nearest = next(parent for parent in self.path.absolute().parents if parent.exists())
-        return [] if os.access(nearest, os.W_OK | os.X_OK) else [f"{nearest} is not writable"]
+        if not nearest.is_dir():
+            return [f"{nearest} is in the way: it is no directory"]
+        # The directory must be writable even where the file is there already: rotation renames.
+        places = [self.path, nearest] if self.path.exists() else [nearest]
+        return [f"{place} is not writable" for place in places if not os.access(place, os.W_OK)]
 
 
 class FileSink:
@@ -87,6 +96,7 @@ class FileSink:
         self._fd: int | None = None
         self._size_bytes = 0
         self._looked_at_s = 0.0
+        self._rotate_after_s = 0.0
 
     def open(self) -> None:
         """Open the file now rather than at the first write. Raises SinkUnavailable or SinkRejected."""
@@ -109,13 +119,17 @@ class FileSink:
         with self._lock:
             self._close()
 
+    def reset_after_fork(self) -> None:
+        """Take a new lock in a forked child: the old one may be held by a thread that exists in the parent alone."""
+        self._lock = threading.RLock()
+
     def _append(self, line: bytes) -> None:
         now = time.monotonic()
         if self._fd is None or now - self._looked_at_s > _LOOK_INTERVAL_S:
             self._reopen_if_moved()
             self._looked_at_s = now
         if self._size_bytes + len(line) > self._max_bytes and self._size_bytes:
-            self._rotate(len(line))
+            self._rotate(len(line), now)
         self._write_all(line)
 
     def _write_all(self, line: bytes) -> None:
@@ -169,14 +183,18 @@ class FileSink:
             return False
         return os.path.samestat(named, os.fstat(fd))
 
-    def _rotate(self, coming_bytes: int) -> None:
+    def _rotate(self, coming_bytes: int, now: float) -> None:
         """Move the files up by one under a lock between processes. A failure is no reason to lose the record."""
+        if now < self._rotate_after_s:
+            return
         try:
             lock = os.open(self._lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError:
             return
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _locked(lock):
+                self._rotate_after_s = time.monotonic() + _ROTATION_RETRY_S
+                return
             self._reopen_if_moved()  # another process may have rotated while this one waited
             if self._size_bytes + coming_bytes > self._max_bytes and self._size_bytes:
                 self._move_up()
@@ -216,3 +234,16 @@ class FileSink:
             reasons = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EACCES: "no_permission"}
             reason = reasons.get(error.errno or 0, "os_error")
             raise SinkUnavailable(reason, os.strerror(error.errno or 0)) from None
+
+
+def _locked(lock: int) -> bool:
+    """Take the lock between processes, waiting a bounded time; return whether it was had."""
+    deadline = time.monotonic() + _ROTATION_WAIT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)

@@ -75,6 +75,10 @@ class StdoutSink:
     def close(self) -> None:
         """Leave standard output open: it belongs to the process."""
 
+    def reset_after_fork(self) -> None:
+        """Take a new lock in a forked child: the old one may be held by a thread that exists in the parent alone."""
+        self._lock = threading.RLock()
+
     def _lay_out(self, record: Record, terminal: bool) -> bytes:
         if self._format == "json" or (self._format == "auto" and not terminal):
             return record.line

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from structllm._types import Processor, Record, Sink
     from structllm.agent import LLMAgent, MarketState, TradeAction
     from structllm.assemble import create_llm_logger
     from structllm.errors import ConfigError, MissingExtra, StructllmError
@@ -30,6 +31,9 @@ _HOMES = {
     "MarketState": "structllm.agent",
     "MemorySink": "structllm.sinks.memory",
     "MissingExtra": "structllm.errors",
+    "Processor": "structllm._types",
+    "Record": "structllm._types",
+    "Sink": "structllm._types",
     "StdoutSink": "structllm.sinks.stdout",
     "StructllmError": "structllm.errors",
     "TradeAction": "structllm.agent",
@@ -52,6 +56,9 @@ __all__ = [
     "MarketState",
     "MemorySink",
     "MissingExtra",
+    "Processor",
+    "Record",
+    "Sink",
     "StdoutSink",
     "StructllmError",
     "TradeAction",

@@ -17,9 +17,11 @@ from typing import Any
 
 import structlog
 
+from structllm._exit import exit_gate
 from structllm._fanout import FanOut, Route
 from structllm._types import LEVELS, Clock, Event, Ids, Processor, Record
 from structllm.events import SCHEMA_VERSION, Envelope
+from structllm.processors.context import with_bound
 from structllm.processors.render import minimal_line
 
 RESERVED = frozenset(Envelope.__annotations__) - {"session_id"}
@@ -85,7 +87,7 @@ class EventLogger(structlog.BoundLoggerBase):
             The event as it left the chain, or None if it was filtered out.
         """
         if self._context:
-            fields = {**self._context, **fields}
+            fields = with_bound(self._context, event_type, fields)
         return self._logger.emit(event_type, level, fields, timestamp, self._processors, keep)
 
 
@@ -132,6 +134,7 @@ class Emitter:
         self._counts_lock = threading.RLock()
         self._errors: Counter[str] = Counter()
         self._dropped_by_chain = 0
+        self._refused_at_exit = 0
 
     def reset_after_fork(self) -> None:
         """Become a writer of its own: (writer, seq) identifies an event, and both processes go on counting."""
@@ -151,13 +154,21 @@ class Emitter:
         keep: bool = False,
     ) -> Mapping[str, Any] | None:
         """Run the chain and write the record; see `EventLogger.emit`. Never raises an Exception."""
+        if not exit_gate.enter():
+            with self._counts_lock:
+                self._refused_at_exit += 1
+            return None
         try:
             level_number = LEVELS[level]
             routes = self.fan_out.choose(event_type, level_number)
             if not routes and not keep and event_type not in _MEASURED:
                 return None
             event = self._run_chain(self._build(event_type, level, fields, timestamp), level, processors)
-            if event is None or not routes:
+            if event is None:
+                return None
+            if not self._is_whole(event, event_type):
+                event = self._made_whole(event, event_type, level, timestamp)
+            if not routes:
                 return event
             # Numbered last, so that an event that the chain dropped on purpose leaves no gap.
             event["seq"] = next(self._seq)
@@ -167,6 +178,8 @@ class Emitter:
         except Exception as error:
             self.count_error("emitter", error)
             return None
+        finally:
+            exit_gate.leave()
 
     def late_routes(self, event_type: str, level: str, raised_level: str) -> tuple[Route, ...]:
         """Return the routes that pass over an event of this level but would take it at the raised level.
@@ -195,11 +208,12 @@ class Emitter:
     def stats(self) -> dict[str, Any]:
         """Return the writer, the account of every sink, and errors of processors by name."""
         with self._counts_lock:
-            errors, dropped = dict(self._errors), self._dropped_by_chain
+            errors, dropped, refused = dict(self._errors), self._dropped_by_chain, self._refused_at_exit
         return {
             "writer": self.writer,
             "processor_errors": errors,
             "dropped_by_chain": dropped,
+            "refused_at_exit": refused,
             "sinks": {route.name: route.stats() for route in self.fan_out.routes},
         }
 
@@ -232,7 +246,10 @@ class Emitter:
         method_name = level.lower()
         for processor in processors:
             try:
-                event = processor(self, method_name, event)
+                changed = processor(self, method_name, event)
+                if type(changed) is not dict:
+                    raise TypeError("a processor returns the event")
+                event = changed
             except structlog.DropEvent:
                 with self._counts_lock:
                     self._dropped_by_chain += 1
@@ -240,6 +257,26 @@ class Emitter:
             except Exception as error:
                 event = self._survive(processor, error, event)
         return event
+
+    def _is_whole(self, event: Event, event_type: str) -> bool:
+        get = event.get
+        return (
+            get("event_type") == event_type
+            and get("writer") == self.writer
+            and "seq" in event
+            and type(get("session_id")) is str
+            and type(get("timestamp")) is str
+            and type(get("level")) is str
+        )
+
+    def _made_whole(self, event: Event, event_type: str, level: str, timestamp: str | None) -> Event:
+        """Repair the envelope of an event that a processor of the host damaged: without it nobody finds the event."""
+        self.count_error("envelope", ValueError())
+        envelope = self._build(event_type, level, {}, timestamp)
+        kept = {name: event[name] for name in ("session_id", "timestamp", "level") if type(event.get(name)) is str}
+        rest = {name: value for name, value in event.items() if name not in envelope}
+        errors = [*event.get("processor_errors", ()), "envelope"]
+        return {**envelope, **kept, **rest, "processor_errors": errors}
 
     def _survive(self, processor: Processor, error: Exception, event: Event) -> Event:
         """Go on without what the processor would have done; one that must fail closed says how in `on_error`."""

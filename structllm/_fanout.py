@@ -26,9 +26,13 @@ class Route:
         """Begin a new account with a new lock: the old one may be held by a thread that this process does not have."""
         # Re-entrant, since a finaliser or signal handler may log in the middle of a write of the same thread.
         self._lock = threading.RLock()
+        renew = getattr(self.sink, "reset_after_fork", None)
+        if renew is not None:
+            renew()
         self._accepted = 0
         self._delivered = 0
         self._dropped: Counter[str] = Counter()
+        self._dropped_at_flush = 0
         self._closed = False
 
     def wants(self, event_type: str, level: int) -> bool:
@@ -55,9 +59,12 @@ class Route:
         return reason
 
     def flush(self, timeout_s: float) -> bool:
-        """Return whether everything accepted is at its destination; a sink that raises gives False."""
+        """Return whether everything accepted since the last flush is at its destination; what was dropped is not."""
+        with self._lock:
+            dropped = sum(self._dropped.values())
+            complete, self._dropped_at_flush = dropped == self._dropped_at_flush, dropped
         try:
-            return self.sink.flush(timeout_s)
+            return self.sink.flush(timeout_s) and complete
         except Exception:
             return False
 

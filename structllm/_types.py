@@ -45,7 +45,8 @@ class Sink(Protocol):
     """A destination of records.
 
     A sink never retries, never starts threads and never swallows its own errors: it raises `SinkUnavailable` (trying
-    again may help) or `SinkRejected` (it will not) and nothing else. It may be used alone, without the logger.
+    again may help) or `SinkRejected` (it will not) and nothing else. It may be used alone, without the logger. A sink
+    with a lock also has `reset_after_fork()`, which takes a new one; it is called in a forked child.
     """
 
     def write(self, batch: Sequence[Record], /) -> None:

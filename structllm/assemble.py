@@ -16,7 +16,7 @@ from structllm.errors import ConfigError
 from structllm.logger import ChatCompletionLogger
 from structllm.metrics import SessionMetrics
 from structllm.pricing import GenaiPrices
-from structllm.processors.context import BindContext
+from structllm.processors.context import BindContext, drop_market
 from structllm.processors.normalise import Normalise
 from structllm.processors.observe import Observe
 from structllm.processors.price import Price
@@ -104,10 +104,10 @@ def build_chain(
     return [
         BindContext(
             default_session_id=session_id,
-            include_market=settings.log_market_context,
             structlog_contextvars=settings.bind_structlog_contextvars,
         ),
         *own,
+        *(() if settings.log_market_context else (drop_market,)),
         Normalise(),
         Price(prices, track_usage=settings.enable_token_usage_tracking),
         *((redact,) if redact is not None else ()),

@@ -8,6 +8,7 @@ and ends in order and in the context of the caller. It keeps no message, prompt 
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -108,8 +109,13 @@ class _Everywhere:
         with self._lock:
             return self._runs.setdefault(writer, OpenRuns())
 
+    def reset_after_fork(self) -> None:
+        """Take a new lock: the old one may be held by a thread that this process does not have."""
+        self._lock = threading.RLock()
+
 
 _everywhere = _Everywhere()
+os.register_at_fork(after_in_child=_everywhere.reset_after_fork)
 
 
 def _never_raises(hook: Hook) -> Hook:

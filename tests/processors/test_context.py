@@ -13,6 +13,7 @@ from structllm.processors.context import (
     bind_market,
     bind_session,
     current_context,
+    drop_market,
     wrap_context,
 )
 
@@ -82,11 +83,15 @@ class TestMarket:
         with bind_market(symbol="BTC-USD"):
             assert bound({"event": "hello"}) == {"event": "hello", "market_context": {"symbol": "BTC-USD"}}
 
-    def test_include_market_false_removes_it_everywhere(self) -> None:
-        """With log_market_context=false no event keeps a market context, bound or given."""
-        with bind_market(symbol="BTC-USD"):
-            event = bound({"event_type": "completion_request", "market_context": {"rsi": 1}}, include_market=False)
-        assert event == {"event_type": "completion_request"}
+    def test_drop_market_removes_it(self) -> None:
+        """With log_market_context=false no event keeps a market context, wherever it comes from."""
+        assert drop_market(None, "info", {"a": 1, "market_context": {"rsi": 1}}) == {"a": 1}
+        assert drop_market(None, "info", {"a": 1}) == {"a": 1}
+
+    def test_market_that_is_no_mapping_is_replaced(self) -> None:
+        """Binding a market state over something that is none does not raise."""
+        with bind_context(market_context="closed"), bind_market(symbol="BTC-USD"):
+            assert bound({"event": "x"})["market_context"] == {"symbol": "BTC-USD"}
 
     def test_callers_mapping_is_not_changed(self) -> None:
         """Merging builds a new mapping."""

@@ -1,5 +1,6 @@
 """The file sink: what is on disk after each step."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -127,6 +128,18 @@ class TestRotation:
             sink.write([record(str(number), size_bytes=50)])
         assert lines(tmp_path / "a.log") == ["0", "1", "2"]
 
+    def test_a_held_rotation_lock_delays_no_record(self, tmp_path: Path) -> None:
+        """While another process holds the lock of rotation, records go on into the current file; afterwards it rotates."""
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=5)
+        lock = os.open(tmp_path / ".a.log.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for number in range(50):
+            sink.write([record(str(number), size_bytes=50)])
+        assert directory(tmp_path) == {"a.log": [str(number) for number in range(50)]}
+        os.close(lock)
+        FileSink(tmp_path / "a.log", max_bytes=60, backup_count=5).write([record("after")])
+        assert lines(tmp_path / "a.log") == ["after"]
+
     def test_threads_lose_nothing(self, tmp_path: Path) -> None:
         """Threads writing through rotations lose, tear and repeat nothing."""
         sink = FileSink(tmp_path / "a.log", max_bytes=2_000, backup_count=1000)
@@ -222,7 +235,13 @@ class TestConfig:
             FileSinkConfig(path=tmp_path / "a.log", mode=mode)
 
     def test_check_says_what_would_fail(self, tmp_path: Path) -> None:
-        """check() finds a link and accepts a path whose directory is yet to be made."""
+        """check() finds a link, a directory and a file in the way, and accepts a directory that is yet to be made."""
+        (tmp_path / "file").write_text("")
+        assert FileSinkConfig(path=tmp_path).check() == [f"{tmp_path} is a directory; name a file in it"]
+        assert FileSinkConfig(path=tmp_path / "file" / "a.log").check() == [
+            f"{tmp_path}/file is in the way: it is no directory"
+        ]
+        assert FileSinkConfig(path=tmp_path / "file").check() == []
         (tmp_path / "link").symlink_to(tmp_path / "x")
         assert FileSinkConfig(path=tmp_path / "new" / "a.log").check() == []
         assert FileSinkConfig(path=tmp_path / "link").check() == [
