@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 
 import click
 
+from docs.generate_api import api_page
 from structllm.cli import cli
 from structllm.cli.group import Lazy
 from structllm.events import EVENTS, Envelope, FieldInfo, event_fields, field_infos, json_schema
@@ -69,6 +70,7 @@ def pages() -> dict[str, str]:
         "settings.schema.json": json.dumps(settings_schema(), indent=2) + "\n",
         "cli.md": cli_page(),
         "modules.md": modules_page(),
+        "api.md": api_page(),
     }
 
 
@@ -141,8 +143,8 @@ def cli_page() -> str:
 def command_sections(item: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
     """Yield a section for a command and those below it."""
     item = item.load() if isinstance(item, Lazy) else item
-    context = click.Context(item, info_name=path.rpartition(" ")[2], parent=parent, max_content_width=100, color=False)
-    context.terminal_width = 100
+    settings: dict[str, Any] = {**item.context_settings, "max_content_width": 100, "color": False, "terminal_width": 100}
+    context = click.Context(item, info_name=path.rpartition(" ")[2], parent=parent, **settings)
     yield f"## {path}\n\n```text\n{item.get_help(context).rstrip()}\n```\n"
     if isinstance(item, click.Group):
         for name in item.list_commands(context):

@@ -4,12 +4,12 @@ Context lives in one ContextVar of our own, so that reading it costs the same ho
 program uses. asyncio tasks inherit it; a bare thread gets it through `wrap_context`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import structlog
 
@@ -32,7 +32,7 @@ def current_context() -> Mapping[str, Any]:
 
 
 @contextmanager
-def bind_context(**fields: Any) -> Iterator[None]:
+def bind_context(**fields: Any) -> Generator[None]:
     """Add fields to every event logged inside the `with` block, in this task or thread and the tasks it starts."""
     token = _context.set({**_context.get(), **fields})
     try:
@@ -131,5 +131,5 @@ def merged_market(bound: Any, given: Any) -> Any:
     if given is None:
         return bound
     if isinstance(bound, Mapping) and isinstance(given, Mapping):
-        return {**bound, **given}
+        return {**cast("Mapping[str, Any]", bound), **cast("Mapping[str, Any]", given)}
     return given

@@ -9,12 +9,22 @@ from structllm._types import Sink
 from structllm.errors import ConfigError
 from structllm.events import EVENTS
 
-Level: TypeAlias = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], AnyCase]
+LevelName: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Level: TypeAlias = Annotated[LevelName, AnyCase]
+
+
+_NAME_CHARS = 64
+
+
+def is_usable_name(name: str) -> bool:
+    """Say whether a sink may have this name: variables can hold it, and it is no position in the list of sinks."""
+    if not 0 < len(name) <= _NAME_CHARS or name.isdigit():
+        return False
+    return all(character.isalnum() or character in "_-." for character in name)
 
 
 def _usable_name(name: str) -> str:
-    """A name can be written in an environment variable and cannot be mistaken for a position in the list."""
-    if name.isdigit() or not all(character.isalnum() or character in "_-." for character in name):
+    if not is_usable_name(name):
         raise ConfigError(Problem('must be made of letters, digits, "_", "-" and ".", and not of digits alone'))
     return name
 
@@ -42,7 +52,7 @@ class SinkConfig(Checked):
     name: Annotated[str, AfterValidator(_usable_name)] | None = Field(
         default=None,
         min_length=1,
-        max_length=64,
+        max_length=_NAME_CHARS,
         description="Name in statistics and in variables such as LLM__SINKS__<NAME>__PATH; default: the type.",
     )
     level: Level = Field(default="DEBUG", description="Least level of the records it gets.")

@@ -1,18 +1,22 @@
 """What the logger reads out of its arguments on the way to an event."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any, cast
 
 from structllm._emitter import rfc3339
 from structllm._pending import EndedRequest, PendingRequest
 from structllm.messages import ResponseView
-from structllm.processors.normalise import error_message
+from structllm.processors.normalise import as_text, error_message, normalise_value
 
 SCAN_CHARS = 65_536
 """Characters of a text that enter the chain when only a preview of it is written; more for longer previews."""
+
+_MAX_ID_CHARS = 256
+_MAX_CAUSES = 1_000
 
 # Redaction looks this far beyond a preview.
 _WINDOW_CHARS = 4_096
@@ -32,6 +36,21 @@ def imported_time(timestamp: datetime | str | None) -> str | None:
         return rfc3339(moment) if moment.tzinfo is not None else None
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def as_id(value: object) -> str:
+    """Return an id as text: another type is the caller's slip, and no reason to lose the event."""
+    return value if type(value) is str else as_text(normalise_value(value))[:_MAX_ID_CHARS]
+
+
+def causing_ids(request_id: str | None, caused_by: object) -> list[str]:
+    """Return the ids of all requests that led to a decision, each once, in order."""
+    given: list[object] = [] if request_id is None else [request_id]
+    if isinstance(caused_by, str) or not isinstance(caused_by, Iterable):
+        given += [] if caused_by is None else [caused_by]
+    else:
+        given += islice(cast("Iterable[object]", caused_by), _MAX_CAUSES)
+    return list(dict.fromkeys(as_id(cause) for cause in given))
 
 
 def elapsed_ms(given_s: object, request: PendingRequest | None, own_time: str | None, now_s: float) -> float | None:

@@ -40,6 +40,27 @@ _MAY_QUOTE = {
 }
 _FIXED_MESSAGES = frozenset(get_args(ErrorType)) - _MAY_QUOTE
 
+# Pydantic's complaint to ours; {...} is what pydantic knows about the rule.
+_IN_PLAIN_WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("string_type", "string_sub_type", "string_unicode"), "must be text"),
+    **dict.fromkeys(("path_type",), "must be text, the path of a file or directory"),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "must be a list"),
+    **dict.fromkeys(("dict_type", "mapping_type"), "must be an object"),
+    **dict.fromkeys(("model_type", "model_attributes_type"), "must be an object of settings"),
+    **dict.fromkeys(("literal_error", "enum"), "must be {expected}"),
+    "greater_than": "must be greater than {gt:,}",
+    "greater_than_equal": "must be at least {ge:,}",
+    "less_than": "must be less than {lt:,}",
+    "less_than_equal": "must be at most {le:,}",
+    "string_too_short": "must have at least {min_length:,} characters",
+    "string_too_long": "must have at most {max_length:,} characters",
+    "too_short": "must have at least {min_length:,} items",
+    "too_long": "must have at most {max_length:,} items",
+}
+
 _SECRET_WORD = re.compile("apikey|authorization|cookie|credentials?|dsn|hmac|pass(phrase|w(or)?d)|pwd|secret|token")
 _KEY_OF_SECRETS = re.compile("access|account|api|auth|encryption|hmac|private|secret|shared|signing")
 
@@ -148,12 +169,23 @@ def _in_words(detail: Mapping[str, Any], known: Iterable[str]) -> str:
         return "unknown setting" + (did_you_mean(name, known) if len(detail["loc"]) == 1 else "")
     if kind == "missing":
         return "is missing, it has no default"
-    if kind not in _FIXED_MESSAGES:
+    if kind not in _FIXED_MESSAGES and kind not in _IN_PLAIN_WORDS:
         message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
         return "this value is not accepted" if _quotes(message, detail["input"]) else message
-    if kind == "literal_error" and isinstance(detail["input"], str):
+    message = _in_plain_words(kind, message, detail.get("ctx", {}))
+    if kind in {"literal_error", "enum"} and isinstance(detail["input"], str):
         return message + _meant_choice(detail["input"], message)
     return message
+
+
+def _in_plain_words(kind: str, message: str, rule: Mapping[str, Any]) -> str:
+    """Return a complaint of pydantic's own as people say it; one without a translation nearly as it is."""
+    if kind in {"string_too_short", "too_short"} and rule.get("min_length") == 1:
+        return "must not be empty"
+    try:
+        return _IN_PLAIN_WORDS[kind].format_map(rule)
+    except (KeyError, ValueError, TypeError):  # no translation, or a bound that is no number, such as a date
+        return re.sub("^(Input|String|Value) should ", "must ", message)
 
 
 def _meant_choice(value: str, message: str) -> str:

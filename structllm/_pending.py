@@ -17,6 +17,7 @@ class PendingRequest:
     Attributes:
         model: As asked for.
         provider: As given or guessed, or None.
+        service_tier: As asked for, or None.
         started_s: Monotonic time of the request in seconds.
         timestamp: The request's own time where the caller imported it, else None.
         symbol: What the market context was about.
@@ -26,6 +27,7 @@ class PendingRequest:
 
     model: Any
     provider: Any
+    service_tier: Any
     started_s: float
     timestamp: str | None
     symbol: Any

@@ -47,7 +47,7 @@ class LLMAgent:
 
     Args:
         model: A LangChain chat model, or any runnable that turns messages into an answer. Default: the model that the
-            setting `llm.model` names as `provider:name`.
+            setting `llm.model` names; as `provider:name` it may also be given here.
         logger: Where to log; default: one built from the settings.
         settings: Default: those of the logger, else `load_settings()`.
         validate: Check of the answer; default: `validate_action`.
@@ -77,7 +77,7 @@ class LLMAgent:
         if timeout_s is not None and not timeout_s > 0:
             raise ConfigError("timeout_s of LLMAgent is a number of seconds above 0, or None")
         settings = settings or (logger.settings if logger is not None else load_settings())
-        self._model = model if model is not None else _configured_model(settings)
+        self._model = _started(model, settings)
         self.logger = logger if logger is not None else _new_logger(settings)
         self._handler = LangChainCallbackHandler(self.logger)
         self._validate = validate or validate_action
@@ -230,25 +230,30 @@ def _model_name(model: object) -> str:
     return name if isinstance(name, str) else type(model).__name__
 
 
-def _configured_model(settings: LLMSettings) -> Any:
-    """Return LangChain's chat model for the setting `llm.model`, which says `provider:name`."""
-    setting = "llm.model (variable LLM__MODEL)"
-    if settings.model is None:
+def _started(model: Any, settings: LLMSettings) -> Any:
+    """Return the model that is given, or LangChain's for `provider:name`, given or in the setting `llm.model`."""
+    setting = "llm.model (variable LLM__MODEL)" if model is None else "model of LLMAgent"
+    name = settings.model if model is None else model
+    if name is None:
         raise ConfigError(
             f"{setting}: no model: set it to provider:name, e.g. openai:o3-mini, or give LLMAgent a model"
         )
+    if not isinstance(name, str):
+        if not callable(getattr(name, "ainvoke", None)):
+            raise ConfigError(f"{setting}: give a LangChain chat model, or provider:name")
+        return name
     try:
         from langchain.chat_models import init_chat_model
     except ImportError:
         raise MissingExtra("A model from the settings", "langchain", "demo") from None
     try:
-        return init_chat_model(settings.model)
-    except ImportError as error:
+        return init_chat_model(name)
+    except ImportError:
         problem = "the provider's LangChain package is not installed: for openai it is langchain-openai, and so on"
-        raise ConfigError(f"{setting}: {problem}") from error
+        raise ConfigError(f"{setting}: {problem}") from None
     except Exception as error:
         problem = f"LangChain cannot start it ({type(error).__name__}): it wants provider:name and usually a key"
-        raise ConfigError(f"{setting}: {problem}") from error
+        raise ConfigError(f"{setting}: {problem}") from None
 
 
 def _new_logger(settings: LLMSettings) -> ChatCompletionLogger:

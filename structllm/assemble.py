@@ -2,13 +2,13 @@
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from structllm._core import Core
 from structllm._disabled import DisabledLogger
-from structllm._emitter import Emitter, EventLogger, random_id, utc_now
+from structllm._emitter import Emitter, EventLogger, counted_ids, random_id, utc_now
 from structllm._fanout import Route
 from structllm._pending import Requests
 from structllm._types import LEVELS, Clock, Ids, Processor, Sink
@@ -34,7 +34,7 @@ def create_llm_logger(
     log_level: str | None = None,
     log_file: str | Path | None = None,
     *,
-    settings: LLMSettings | None = None,
+    settings: LLMSettings | Mapping[str, Any] | None = None,
     session_id: str | None = None,
     sinks: Sequence[Sink | SinkConfig | Mapping[str, Any] | str] | None = None,
     processors: Sequence[Processor] = (),
@@ -46,9 +46,10 @@ def create_llm_logger(
     Args:
         log_level: Least level that is written, e.g. `INFO`.
         log_file: Write to this one rotating file (50 MB, 5 rotated files kept) instead of the configured sinks.
-        settings: Settings to use; default: `load_settings()`, which reads environment and file.
+        settings: Settings to use, or a mapping of some; default: `load_settings()`, which reads environment and file.
         session_id: The session of the events; default: a random one.
-        sinks: Write to these instead of the configured sinks: sinks, sink configs, dicts or URL strings.
+        sinks: Write to these instead of the configured sinks: sinks, sink configs, dicts or URL strings. An empty list
+            writes nowhere.
         processors: Your own structlog processors; they run before values are normalised and redacted.
         clock: Returns the current time (aware UTC), for tests and imports.
         ids: Returns a fresh id for a kind (`req`, `dec`, `ses`, `wtr`).
@@ -60,10 +61,12 @@ def create_llm_logger(
         ConfigError: The settings, a sink or an argument cannot work; all problems at once.
     """
     settings = _with_arguments(settings, log_level, log_file, sinks)
-    new_id = ids or random_id
+    destinations = () if sinks is not None and not sinks else settings.effective_sinks()
+    own = _checked(processors)
+    enabled = settings.enable_completion_logging
+    new_id = _careful(ids) if ids is not None else random_id if enabled else counted_ids()
     now = clock or utc_now
     metrics = SessionMetrics(now)
-    enabled = settings.enable_completion_logging
     redact = build_redaction(settings) if enabled else None
     core = Core(
         settings=settings,
@@ -75,10 +78,10 @@ def create_llm_logger(
         redactions=(lambda: redact.counts) if redact is not None else dict[str, int],
     )
     session = session_id or new_id("ses")
-    chain = build_chain(settings, metrics, session, redact, processors) if enabled else []
+    chain = build_chain(settings, metrics, session, redact, own) if enabled else []
     emitter = Emitter(
         render=Render(append_newline=True),
-        routes=build_routes(settings) if enabled else (),
+        routes=build_routes(destinations) if enabled else (),
         session_id=session,
         least_level=settings.completion_log_level,
         service=settings.service,
@@ -137,11 +140,11 @@ def _preview_chars(settings: LLMSettings) -> dict[str, int]:
     }
 
 
-def build_routes(settings: LLMSettings) -> list[Route]:
-    """Open the sinks of the settings; where some cannot be opened, close the others and raise all problems."""
+def build_routes(destinations: Iterable[Sink | SinkConfig]) -> list[Route]:
+    """Open the sinks; where some cannot be opened, close the others and raise all problems."""
     routes: list[Route] = []
     problems: list[str] = []
-    for item in settings.effective_sinks():
+    for item in destinations:
         try:
             routes.append(_route(item, {route.name for route in routes}))
         except ConfigError as error:
@@ -167,7 +170,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _with_arguments(
-    settings: LLMSettings | None,
+    settings: LLMSettings | Mapping[str, Any] | None,
     log_level: str | None,
     log_file: str | Path | None,
     sinks: Sequence[Sink | SinkConfig | Mapping[str, Any] | str] | None,
@@ -181,4 +184,25 @@ def _with_arguments(
         overrides["sinks"] = [{"type": "file", "path": log_file}]
     if sinks is not None:
         overrides["sinks"] = list(sinks)
-    return load_settings(**overrides) if settings is None else settings.replace(**overrides)
+    return load_settings(**overrides) if settings is None else LLMSettings.of(settings).replace(**overrides)
+
+
+def _checked(processors: object) -> list[Processor]:
+    """Return the own processors; refuse what cannot be one, since it would fail on every event."""
+    given = list(cast("Iterable[object]", processors)) if isinstance(processors, Iterable) else [None]
+    if not all(callable(processor) for processor in given):
+        raise ConfigError("processors= is a list of callables (logger, method_name, event_dict) -> event_dict")
+    return cast("list[Processor]", given)
+
+
+def _careful(ids: Ids) -> Ids:
+    """Return the caller's source of ids with a random one behind it, for when it fails or gives no text."""
+
+    def draw(kind: str) -> str:
+        try:
+            drawn: object = ids(kind)
+        except Exception:
+            drawn = None
+        return drawn if isinstance(drawn, str) and drawn else random_id(kind)
+
+    return draw

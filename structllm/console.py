@@ -25,8 +25,11 @@ from structllm.figures import (
 _DANGEROUS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _WHITESPACE = re.compile(r"[ \t\r\n]+")
 
-NARROW_COLUMNS = 100
-"""Below this width a line leaves out the date and the session, so that some of the text still fits."""
+NARROW_COLUMNS = 104
+"""Below this width a line leaves out the date, so that some of the text still fits."""
+
+_SESSION_COLUMNS = 130  # below this width, the session is left out
+_TEXT_COLUMNS = 25  # that the text is given at least, where the other facts can be told more briefly
 
 _STYLES = {
     "dim": "\x1b[2m",
@@ -39,8 +42,10 @@ _STYLES = {
     "cyan": "\x1b[36m",
 }
 _RESET = "\x1b[0m"
+_GAP = "  "
 
 _NAME_COLUMNS = 17  # of a model, as long as claude-sonnet-4-5
+_BRIEF_COLUMNS = 12  # of either where there is little room
 _VERDICT_COLUMNS = 24  # of validation and risk check, which may say at length why not
 
 
@@ -51,13 +56,13 @@ class Fact(NamedTuple):
         text: What it says, not yet escaped.
         style: `dim`, `bold`, a colour, or nothing.
         columns: Terminal columns it takes at least; below 0 its text stands to the right. 0 leaves an empty one out.
-        minor: Left out of narrow lines.
+        brief: What it says where it would leave too little room for the text: nothing if empty, the same if None.
     """
 
     text: str
     style: str = ""
     columns: int = 0
-    minor: bool = False
+    brief: str | None = None
 
 
 class Layout(NamedTuple):
@@ -143,41 +148,70 @@ def format_event(event: Mapping[str, Any], *, color: bool, width: int | None = N
     Returns:
         The line without a newline: time (UTC), type, session and request ids, the facts that matter for its type, text.
     """
-    narrow = width is not None and width < NARROW_COLUMNS
     kind = event.get("event_type")
     layout = (_LAYOUTS.get(kind) if isinstance(kind, str) else None) or Layout(_text(kind), "", _other, "")
-    facts = [*_head(event, layout, narrow), *_with_level(event, layout.facts(event))]
-    facts = [fact for fact in facts if not (narrow and fact.minor)]
-    return _lay_out([*facts, Fact(_preview(event, layout.text_field, width))], color, width)
+    head = list(_head(event, layout, width))
+    facts = list(_with_level(event, layout.facts(event)))
+    if width is not None:
+        facts = _make_room(facts, width - _columns_of(head) - (_TEXT_COLUMNS if layout.text_field else -len(_GAP)))
+    return _lay_out([*head, *facts, Fact(_preview(event, layout.text_field, width))], color, width)
+
+
+def _make_room(facts: list[Fact], room: int) -> list[Fact]:
+    """Leave facts out, the last first, then all padding, then tell the others more briefly, until they fit."""
+    for index in range(len(facts) - 1, -1, -1):
+        if facts[index].brief == "" and _columns_of(facts) > room:
+            facts[index] = Fact("")
+    if _columns_of(facts) > room:
+        facts = [fact._replace(columns=0) for fact in facts]
+    for index in range(len(facts) - 1, -1, -1):
+        if facts[index].brief and _columns_of(facts) > room:
+            facts[index] = facts[index]._replace(text=facts[index].brief or "")
+    return facts
+
+
+def _columns_of(facts: Sequence[Fact]) -> int:
+    """Return how many columns these facts take, each with the gap behind it."""
+    sizes = [max(cells(one_line(fact.text)), abs(fact.columns)) for fact in facts]
+    return sum(size + len(_GAP) for size in sizes if size)
 
 
 def _lay_out(facts: Sequence[Fact], color: bool, width: int | None) -> str:
-    pieces: list[str] = []
+    """Return the facts side by side; where they do not fit, the line ends in an ellipsis."""
+    pieces: list[tuple[Fact, str]] = []
     used = 0
     for fact in facts:
         text = one_line(fact.text)
         if not text and not fact.columns:
             continue
-        gap = "  " if pieces else ""
-        used += len(gap)
+        room = len(text) + len(_GAP) if width is None else width - used - (len(_GAP) if pieces else 0)
+        if width is not None and room <= 0:
+            if text and pieces:
+                last, shown = pieces[-1]
+                pieces[-1] = last, shorten(f"{shown}…", cells(shown))
+            break
         if width is not None:
-            if used >= width:
-                break
-            text = shorten(text, width - used)
-        taken = cells(text)
-        columns = abs(fact.columns) if width is None else min(abs(fact.columns), width - used)
-        padding = " " * (columns - taken)
-        used += taken + len(padding)
-        text = style(text, fact.style, color)
-        pieces.append(gap + (padding + text if fact.columns < 0 else text + padding))
-    return "".join(pieces).rstrip(" ")
+            text = shorten(text, room)
+        size = max(cells(text), abs(fact.columns) if width is None else min(abs(fact.columns), room))
+        used += size + (len(_GAP) if pieces else 0)
+        pieces.append((fact, text))
+        if width is not None and cells(text) < size:
+            pieces[-1] = fact._replace(columns=size if fact.columns > 0 else -size), text
+    return _GAP.join(_padded(fact, text, color) for fact, text in pieces).rstrip(" ")
 
 
-def _head(event: Mapping[str, Any], layout: Layout, narrow: bool) -> Iterator[Fact]:
+def _padded(fact: Fact, text: str, color: bool) -> str:
+    padding = " " * (abs(fact.columns) - cells(text))
+    text = style(text, fact.style, color)
+    return padding + text if fact.columns < 0 else text + padding
+
+
+def _head(event: Mapping[str, Any], layout: Layout, width: int | None) -> Iterator[Fact]:
     failed = event.get("success") is False or event.get("level") in ("ERROR", "CRITICAL")
-    yield Fact(format_time(event.get("timestamp"), with_date=not narrow), "dim", 9 if narrow else 15)
+    with_date = width is None or width >= NARROW_COLUMNS
+    yield Fact(format_time(event.get("timestamp"), with_date=with_date), "dim", 15 if with_date else 9)
     yield Fact(layout.name, "red" if failed else layout.style, 8)
-    if not narrow:
+    if width is None or width >= _SESSION_COLUMNS:
         yield Fact(short_id(event.get("session_id")), "dim", 8)
     yield Fact(short_id(event.get("request_id") or event.get("decision_id") or event.get("run_id")), "", 8)
 
@@ -186,20 +220,26 @@ def _with_level(event: Mapping[str, Any], facts: Iterator[Fact]) -> Iterator[Fac
     """Add the level, unless it is INFO, behind the aligned columns, which so stay aligned."""
     level = event.get("level")
     waiting = isinstance(level, str) and level != "INFO"
+    told = Fact(_text(level), _LEVEL_STYLES.get(_text(level), "dim"), brief="")
     for fact in facts:
         if waiting and not fact.columns:
-            yield Fact(_text(level), _LEVEL_STYLES.get(_text(level), "dim"))
+            yield told
             waiting = False
         yield fact
     if waiting:
-        yield Fact(_text(level), _LEVEL_STYLES.get(_text(level), "dim"))
+        yield told
+
+
+def _model(value: object) -> Fact:
+    name = one_line(_text(value))
+    return Fact(name, "bold", _NAME_COLUMNS, brief=shorten(name, _BRIEF_COLUMNS) or None)
 
 
 def _request(event: Mapping[str, Any]) -> Iterator[Fact]:
-    yield Fact(_text(event.get("model")), "bold", _NAME_COLUMNS)
+    yield _model(event.get("model"))
     length = number(event.get("prompt_length"))
     if length is not None:
-        yield Fact(f"{length:,.0f} chars", "", -12, minor=True)
+        yield Fact(f"{length:,.0f} chars", "", -12, brief="")
     attempt = number(event.get("attempt"))
     if attempt is not None and attempt > 1:
         yield Fact(f"attempt {attempt:.0f}", "yellow")
@@ -207,17 +247,17 @@ def _request(event: Mapping[str, Any]) -> Iterator[Fact]:
 
 
 def _response(event: Mapping[str, Any]) -> Iterator[Fact]:
-    yield Fact(_text(event.get("model") or event.get("response_model")), "bold", _NAME_COLUMNS)
-    yield Fact(format_duration(event.get("response_time_ms")), "", -8)
+    yield _model(event.get("model") or event.get("response_model"))
     outcome = _text(event.get("outcome"))
-    if event.get("success") is False:
+    failed = event.get("success") is False
+    yield Fact(format_duration(event.get("response_time_ms")), "", -8, brief="" if failed else None)
+    if failed:
         yield Fact(_text(event.get("error_type")) or outcome or "failed", "red")
         if outcome not in ("", "error"):
             yield Fact(outcome, "red")
     cost = number(event.get("cost_estimate_usd"))
-    answered = event.get("success") is not False
-    yield Fact(format_tokens(event.get("token_usage")), "", -13 if answered else 0, minor=True)
-    if answered or cost is not None:
+    yield Fact(format_tokens(event.get("token_usage")), "", 0 if failed else -13, brief="")
+    if not failed or cost is not None:
         yield Fact(format_usd(cost), "yellow", -9)
 
 
@@ -228,28 +268,36 @@ def _decision(event: Mapping[str, Any]) -> Iterator[Fact]:
     yield Fact("" if size is None else f"{size:g}%", "", -4)
     price = number(event.get("current_price"))
     symbol = _text(event.get("symbol"))
-    yield Fact(symbol if price is None else f"{symbol} @ {price:,}".strip(), "bold")
+    yield Fact(symbol if price is None else f"{symbol} @ {price:,}".strip(), "bold", brief=symbol or None)
     validation = shorten(one_line(_text(event.get("validation_result"))), _VERDICT_COLUMNS)
-    yield Fact(validation, "green" if validation == "PASSED" else "yellow")
-    yield Fact(shorten(one_line(_text(event.get("risk_assessment"))), _VERDICT_COLUMNS), minor=True)
+    passed = validation == "PASSED"
+    yield Fact(validation, "green" if passed else "yellow", brief="" if passed else shorten(validation, _BRIEF_COLUMNS))
+    yield Fact(shorten(one_line(_text(event.get("risk_assessment"))), _VERDICT_COLUMNS), brief="")
 
 
 def _metrics(event: Mapping[str, Any]) -> Iterator[Fact]:
     yield Fact(f"{format_count(event.get('total_completions'))} calls", "bold", _NAME_COLUMNS)
     yield Fact(f"avg {format_duration(event.get('avg_response_time_ms'))}")
     if number(event.get("p95_response_time_ms")) is not None:
-        yield Fact(f"p95 {format_duration(event.get('p95_response_time_ms'))}")
+        yield Fact(f"p95 {format_duration(event.get('p95_response_time_ms'))}", brief="")
     rate = number(event.get("success_rate"))
     if rate is not None:
         yield Fact(f"{rate:.0%} ok", "green" if rate == 1 else "yellow")
     yield Fact(f"{format_count(event.get('total_tokens'))} tok")
-    cost, unpriced = number(event.get("total_cost_estimate_usd")), number(event.get("unpriced_calls")) or 0
-    yield Fact(f"at least {format_usd(cost)}" if unpriced and cost is not None else format_usd(cost), "yellow")
+    yield Fact(_total_cost(event), "yellow")
     if number(event.get("tokens_per_second")) is not None:
-        yield Fact(f"{event['tokens_per_second']:,.0f} tok/s")
+        yield Fact(f"{event['tokens_per_second']:,.0f} tok/s", brief="")
     dropped = mapping(event.get("dropped"))
     if dropped:
         yield Fact(f"dropped {_pairs(dropped)}", "red")
+
+
+def _total_cost(event: Mapping[str, Any]) -> str:
+    """Return the sum of the known costs: `at least` where there are unknown ones, `-` where all are unknown."""
+    cost, unpriced = number(event.get("total_cost_estimate_usd")), number(event.get("unpriced_calls")) or 0
+    if not cost and unpriced and unpriced >= (number(event.get("total_completions")) or 0):
+        return "-"
+    return f"at least {format_usd(cost)}" if unpriced and cost is not None else format_usd(cost)
 
 
 def _run(event: Mapping[str, Any]) -> Iterator[Fact]:
@@ -288,12 +336,21 @@ _ENVELOPE = frozenset(
 )
 
 
+_INSTRUCTIONS = ("system: ", "developer: ")
+_LAST_QUESTION = "\n\nuser: "
+
+
 def _preview(event: Mapping[str, Any], field: str, width: int | None) -> str:
     text = event.get("error_message") or event.get(field)
     if not isinstance(text, str):
         return ""
+    if width is None:
+        return text
+    if text.startswith(_INSTRUCTIONS):
+        # The instructions are the same in every call; what was asked last is not.
+        text = text[max(text.rfind(_LAST_QUESTION), 0) :]
     # No more is looked at than could be shown, even where most of it is whitespace.
-    return text if width is None else text[: 8 * max(width, 1)]
+    return text.lstrip("\n")[: 8 * max(width, 1)]
 
 
 def _text(value: object) -> str:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import UUID
 from weakref import WeakValueDictionary
 
+from structllm._calls import class_name, parent_of, request_fields
 from structllm._question import current_question
 from structllm._runs import OpenRuns, Run
-from structllm.errors import MissingExtra
+from structllm.errors import ConfigError, MissingExtra
 from structllm.logger import ChatCompletionLogger
 from structllm.processors.context import current_context
 
@@ -37,8 +38,6 @@ else:
 
 Hook = TypeVar("Hook", bound=Callable[..., None])
 
-_RETRY_TAG = "retry:attempt:"
-_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
 _ENDED_FROM_OUTSIDE = {"CancelledError": "cancelled", "KeyboardInterrupt": "cancelled", "GeneratorExit": "abandoned"}
 
 
@@ -49,7 +48,10 @@ def create_langchain_callback(logger: ChatCompletionLogger) -> "LangChainCallbac
 
     Raises:
         MissingExtra: langchain-core is not installed.
+        ConfigError: `logger` is no logger.
     """
+    if not isinstance(cast("object", logger), ChatCompletionLogger):
+        raise ConfigError("a LangChain callback needs a logger: give it what create_llm_logger returned")
     return LangChainCallbackHandler(logger, enabled=logger.settings.enable_langchain_callbacks)
 
 
@@ -274,7 +276,7 @@ class LangChainCallbackHandler(BaseCallbackHandler):
         run = self._begin("model", serialized, run_id, kwargs)
         if run is None:
             return
-        request = _request_fields(serialized, kwargs)
+        request = request_fields(serialized, kwargs)
         request |= {"operation": operation, "run_id": str(run_id)}
         if run.parent_run_id is not None:
             request["parent_run_id"] = run.parent_run_id
@@ -303,10 +305,10 @@ class LangChainCallbackHandler(BaseCallbackHandler):
         """Remember that a step began; return None where another handler of this logger has it already."""
         run = Run(
             kind=kind,
-            name=kwargs.get("name") or _class_name(serialized),
+            name=kwargs.get("name") or class_name(serialized),
             logger=self.logger,
             owner=self,
-            parent_run_id=_parent(kwargs),
+            parent_run_id=parent_of(kwargs),
             tags=list(kwargs.get("tags") or ()),
             context=current_context(),
             started_s=self._monotonic(),
@@ -346,55 +348,3 @@ class LangChainCallbackHandler(BaseCallbackHandler):
 def _failure(error: BaseException) -> dict[str, Any]:
     outcome = _ENDED_FROM_OUTSIDE.get(type(error).__name__)
     return {"success": False, "error": error} | ({"outcome": outcome} if outcome else {})
-
-
-def _request_fields(serialized: object, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what LangChain tells of a call, from wherever the model's integration puts it."""
-    params: Mapping[str, Any] = kwargs.get("invocation_params") or {}
-    metadata: Mapping[str, Any] = kwargs.get("metadata") or {}
-    tags: Sequence[str] = kwargs.get("tags") or ()
-    model = _first(params, "model", "model_name", "model_id") or metadata.get("ls_model_name")
-    fields: dict[str, Any] = {
-        "model": model or _class_name(serialized) or "unknown",
-        "temperature": _first(params, "temperature", otherwise=metadata.get("ls_temperature")),
-        "max_tokens": _first(params, *_LIMITS, otherwise=metadata.get("ls_max_tokens")),
-        "provider": metadata.get("ls_provider"),
-    }
-    tools = [name for tool in params.get("tools") or params.get("functions") or () if (name := _tool_name(tool))]
-    if tools:
-        fields["tools"] = tools
-    if params.get("stream") is True:  # False says nothing: `.stream()` reports it too
-        fields["stream"] = True
-    if tags:
-        fields["tags"] = list(tags)
-        attempts = [tag.removeprefix(_RETRY_TAG) for tag in tags if tag.startswith(_RETRY_TAG)]
-        if attempts and attempts[0].isdecimal():
-            fields["attempt"] = int(attempts[0])
-    return fields
-
-
-def _first(params: Mapping[str, Any], *names: str, otherwise: Any = None) -> Any:
-    return next((params[name] for name in names if params.get(name) is not None), otherwise)
-
-
-def _parent(kwargs: Mapping[str, Any]) -> str | None:
-    parent_run_id = kwargs.get("parent_run_id")
-    return None if parent_run_id is None else str(parent_run_id)
-
-
-def _class_name(serialized: object) -> str | None:
-    """Return the class that LangChain describes; for some steps it describes none."""
-    if not isinstance(serialized, Mapping):
-        return None
-    described = cast("Mapping[str, Any]", serialized)
-    return described.get("name") or next(reversed(described.get("id") or ()), None)
-
-
-def _tool_name(tool: object) -> str | None:
-    """Return the name of a tool in the shape of any provider; those that the provider runs go by their type."""
-    if not isinstance(tool, Mapping):
-        return None
-    described = cast("Mapping[str, Any]", tool)
-    function = described.get("function")
-    inner = cast("Mapping[str, Any]", function) if isinstance(function, Mapping) else described
-    return inner.get("name") or described.get("type")

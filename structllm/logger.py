@@ -9,7 +9,9 @@ from typing import Any, Self, TypeVar, cast
 from structllm._core import Core
 from structllm._emitter import EventLogger
 from structllm._fields import (
+    as_id,
     causing_cost,
+    causing_ids,
     describe,
     elapsed_ms,
     from_request,
@@ -105,7 +107,7 @@ class ChatCompletionLogger:
         Returns:
             The request id, to be given to `log_completion_response`.
         """
-        request_id = request_id if request_id is not None else self._core.ids("req")
+        request_id = as_id(request_id) if request_id is not None else self._core.ids("req")
         try:
             self._log_request(
                 request_id, prompt, model, temperature, max_tokens, market_context, provider, timestamp, fields
@@ -148,10 +150,14 @@ class ChatCompletionLogger:
         late = bool(self._log.emitter.late_routes("completion_request", "INFO", "ERROR"))
         written = self._log.emit("completion_request", "INFO", event, own_time, keep=late)
         held = written if late else None
-        market = merged_market(current_context().get("market_context"), market_context)
+        bound = merged_market(current_context().get("market_context"), self._log.bound.get("market_context"))
+        market = merged_market(bound, market_context)
         symbol, price = symbol_and_price(market)
         self._core.requests.begin(
-            request_id, PendingRequest(model, provider, self._core.monotonic(), own_time, symbol, price, held)
+            request_id,
+            PendingRequest(
+                model, provider, fields.get("service_tier"), self._core.monotonic(), own_time, symbol, price, held
+            ),
         )
 
     @_never_raises
@@ -181,6 +187,7 @@ class ChatCompletionLogger:
             timestamp: The event's own time when importing; default: now.
             **fields: Further fields; `outcome`, `service_tier` and `provider` have a meaning of their own.
         """
+        request_id = as_id(request_id)
         first, request = self._core.requests.end(request_id)
         if not first:
             self._log.emitter.diagnostics.notice("repeated", "a request was ended twice; the second ending is counted")
@@ -198,6 +205,8 @@ class ChatCompletionLogger:
             "outcome": "ok" if success else "error",
         }
         event.update(from_view(view))
+        if request is not None and request.service_tier is not None:
+            event.setdefault("service_tier", request.service_tier)  # the one that served wins over the one asked for
         event.update(from_request(request))  # what the caller said wins: a provider may speak another one's protocol
         if token_usage is not None:
             event["token_usage"], event["usage_source"] = token_usage, "caller"
@@ -218,7 +227,7 @@ class ChatCompletionLogger:
     def log_trading_decision(
         self,
         request_id: str | None = None,
-        action: str = "HOLD",
+        action: str = "UNKNOWN",
         size_pct: float | None = None,
         rationale: str | None = None,
         symbol: str | None = None,
@@ -236,7 +245,7 @@ class ChatCompletionLogger:
 
         Args:
             request_id: The completion that led to it.
-            action: LONG, SHORT, HOLD, CLOSE, or the agent's own word.
+            action: LONG, SHORT, HOLD, CLOSE, or the agent's own word; always give it.
             size_pct: Position size in percent of equity.
             rationale: Why.
             symbol: What was decided about; default: the symbol of the request's market context.
@@ -252,14 +261,14 @@ class ChatCompletionLogger:
         Returns:
             The decision id, to be given to `log_decision_outcome`.
         """
-        decision_id = decision_id if decision_id is not None else self._core.ids("dec")
+        decision_id = as_id(decision_id) if decision_id is not None else self._core.ids("dec")
         try:
+            request_id = as_id(request_id) if request_id is not None else None
             known = self._core.requests.peek(request_id)
             if known is not None:
                 symbol = symbol if symbol is not None else known.symbol
                 current_price = current_price if current_price is not None else known.current_price
-            given: list[str] = [*([request_id] if request_id is not None else []), *(caused_by or ())]
-            causes = list(dict.fromkeys(given))
+            causes = causing_ids(request_id, caused_by)
             calls = [self._core.requests.peek(cause) for cause in causes]
             event: dict[str, Any] = {
                 "request_id": request_id,

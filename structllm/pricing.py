@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal, InvalidOperation, Overflow
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import version
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -272,8 +273,8 @@ def _find_schedule(provider: str | None, model: str, service_tier: str | None) -
     """Look a model up, cold. Returns None for every failure, so that failures are remembered too."""
     try:
         # The list itself instead of genai-prices' lookup, which remembers every unknown name for ever.
-        from genai_prices.data import providers
-
+        # By name: type checkers need a minute to infer the type of its 1.6 MB of literals.
+        providers: list[Provider] = import_module("genai_prices.data").providers
         if not model or len(model) > _MAX_NAME or len(provider or "") > _MAX_NAME:
             return None
         for provider_name, model_name in _candidates(provider, model.strip()):

@@ -5,7 +5,6 @@ environment variables (`LLM__COMPLETION_LOG_LEVEL`), a `.env` file and a directo
 file, and the defaults below. Wrong settings raise one `ConfigError` that lists every problem and shows no value.
 """
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, mod
 from structllm._options import SPLIT, Checked, LogPath, Problem, Word, printable
 from structllm._types import Sink
 from structllm.errors import ConfigError
+from structllm.settings_checks import checked_sink, level_not_path, settings_mapping, unique_parts
 from structllm.settings_readers import (
     CONFIG_VARIABLE,
     KnownSettings,
@@ -35,7 +35,7 @@ SinkInput: TypeAlias = Sink | SinkConfig | Mapping[str, Any] | str
 
 
 class SettingsWarning(UserWarning):
-    """Variables look as if they were meant for structllm, but are not read."""
+    """Something looks as if it were meant for structllm, but is not read: a variable, or a file without `llm`."""
 
 
 class RedactionSettings(Checked):
@@ -73,19 +73,6 @@ class SettingsInput(TypedDict, total=False):
     bind_structlog_contextvars: bool
 
 
-def _sink(given: object) -> Sink | SinkConfig:
-    if isinstance(given, SinkConfig | Mapping | str):
-        return load_sink_config(cast("SinkConfig | Mapping[str, Any] | str", given))
-    if isinstance(given, type):
-        raise ConfigError(Problem("is a class; give an instance of it"))
-    # An open file has the three methods of a sink as well, but they are not those of a sink.
-    if hasattr(given, "writelines"):
-        raise ConfigError(Problem("is an open file; give a sink such as 'stdout:' or 'file:logs/llm.jsonl'"))
-    if isinstance(given, Sink):
-        return given
-    raise ConfigError(Problem("is no sink, sink configuration, object with a 'type', or URL"))
-
-
 class LLMSettings(Checked):
     """The settings of the recorder; in files they stand under `llm`, in variables after `LLM__`.
 
@@ -118,9 +105,9 @@ class LLMSettings(Checked):
         default=True, description="Keep token usage and cost in events and totals; false leaves both out."
     )
     performance_log_interval: int = Field(
-        default=10, gt=0, le=1_000_000_000, description="Completions between two performance_metrics events, from 1."
+        default=10, ge=1, le=1_000_000_000, description="Completions between two performance_metrics events, from 1."
     )
-    sinks: tuple[Annotated[Sink | SinkConfig, PlainValidator(_sink), WithJsonSchema({})], ...] = Field(
+    sinks: tuple[Annotated[Sink | SinkConfig, PlainValidator(checked_sink), WithJsonSchema({})], ...] = Field(
         default=(), description="Where events go, in place of completion_log_file: objects with a 'type', or URLs."
     )
     service: Word | None = Field(
@@ -139,6 +126,20 @@ class LLMSettings(Checked):
     def __init__(self, /, **settings: Unpack[SettingsInput]) -> None:
         super().__init__(**settings)
 
+    @classmethod
+    def of(cls, given: "LLMSettings | Mapping[str, Any] | None") -> "LLMSettings":
+        """Return settings for what a program passes as `settings=`; without anything, what `load_settings()` reads.
+
+        Args:
+            given: Settings, or a mapping of their names to values: what the section `llm` of a file holds.
+
+        Raises:
+            ConfigError: It is neither, or a setting in it is unknown or wrong; all problems at once.
+        """
+        if given is None:
+            return load_settings()
+        return given if isinstance(given, LLMSettings) else cls(**cast("SettingsInput", settings_mapping(given)))
+
     def effective_sinks(self) -> tuple[Sink | SinkConfig, ...]:
         """Return the sinks to write to: `sinks`, or else the one file that `completion_log_file` names."""
         return self.sinks or (load_sink_config({"type": "file", "path": self.completion_log_file}),)
@@ -156,6 +157,11 @@ class LLMSettings(Checked):
             values.pop("sinks", None)
         return LLMSettings(**cast("SettingsInput", {**values, **changes}))
 
+    @field_validator("completion_log_level", mode="before")
+    @classmethod
+    def _no_path(cls, given: object) -> object:
+        return level_not_path(given)
+
     @field_validator("sinks", mode="before")
     @classmethod
     def _list_of_sinks(cls, given: object) -> object:
@@ -172,7 +178,7 @@ class LLMSettings(Checked):
         seen: dict[tuple[str, str], int] = {}
         problems: list[Problem] = []
         for position, sink in enumerate(self.sinks):
-            for key in _must_differ(sink):
+            for key in unique_parts(sink):
                 if seen.setdefault(key, position) != position:
                     text = f"has the same {key[0]} as sink {seen[key]}"
                     problems.append(Problem(text, ("sinks", position)))
@@ -202,12 +208,12 @@ def load_settings(
         ConfigError: A source cannot be read, or a setting is unknown or wrong; all problems at once.
 
     Warns:
-        SettingsWarning: Variables look like settings but are not read; one warning for all.
+        SettingsWarning: Variables look like settings but are not read, or the file has no section `llm`; one for all.
     """
     settings, problems, sources = _load(path, env_file, secrets_dir, arguments)
     if sources.ignored:
         lines = "\n".join(f"  {sentence}" for sentence in dict.fromkeys(sources.ignored))
-        warnings.warn(SettingsWarning(f"structllm: variables that are not read\n{lines}"), stacklevel=2)
+        warnings.warn(SettingsWarning(f"structllm: given but not read\n{lines}"), stacklevel=2)
     if settings is None:
         raise ConfigError(problems)
     return settings
@@ -268,12 +274,3 @@ def _load(
         return None, sources.problems(error.problems), sources
     problems = sources.problems()
     return (None if problems else settings), problems, sources
-
-
-def _must_differ(sink: Sink | SinkConfig) -> list[tuple[str, str]]:
-    """Return what no other sink may have: its name and, for a file, its path."""
-    if not isinstance(sink, SinkConfig):
-        return []
-    path: object = getattr(sink, "path", None) if getattr(sink, "type", None) == "file" else None
-    keys = [("name", sink.name.lower())] if sink.name else []
-    return [*keys, ("path", os.path.abspath(path))] if isinstance(path, Path) else keys

@@ -23,7 +23,7 @@ KnownSettings: TypeAlias = Mapping[str, Sequence[str]]
 Variables: TypeAlias = Mapping[str, str]
 """Variable to value: names in lower case, empty values left out, as compose files write `NAME=` for "not set"."""
 
-# Settings whose names are everyday words: LLM_MODEL belongs to other programs more often than it is a slip.
+# Settings, all of them texts, with everyday names: LLM_MODEL is another program's more often than it is a slip.
 _EVERYDAY = frozenset({"model", "service"})
 
 
@@ -55,11 +55,11 @@ def read_secrets(directory: Path) -> Variables:
     return _filled({file.name: _read_text(file, "secret file").strip() for file in files if file.is_file()})
 
 
-def read_config_file(path: Path, known: KnownSettings) -> dict[str, Any]:
-    """Return the section `llm` of a JSON or TOML file; other sections belong to other programs.
+def read_config_file(path: Path, known: KnownSettings) -> dict[str, Any] | None:
+    """Return the section `llm` of a JSON or TOML file, None without one; other sections belong to other programs.
 
     Raises:
-        ConfigError: The file is missing or broken, or its section is misspelt.
+        ConfigError: The file is missing or broken, its section is misspelt, or settings stand outside it.
     """
     text, file = _read_text(path, "config file"), printable(path)
     kinds = {".json": _parse_json, ".toml": _parse_toml}
@@ -165,21 +165,23 @@ def _end_of(text: str) -> tuple[int, int]:
     return len(lines), len(lines[-1]) + 1
 
 
-def _section(content: dict[str, Any], file: str, known: KnownSettings) -> dict[str, Any]:
+def _section(content: dict[str, Any], file: str, known: KnownSettings) -> dict[str, Any] | None:
     problems: list[str] = []
     for name, value in content.items():
         if name == SECTION:
             if not isinstance(value, dict):
                 problems.append(f"{SECTION} ({file}): must be an object of settings")
-        elif "_" in name and name in known:
+        elif name in known and (name not in _EVERYDAY or isinstance(value, str)):
             problems.append(f"{name} ({file}): belongs inside the section '{SECTION}'")
         elif isinstance(value, dict) and _one_slip_apart(name.lower(), SECTION):
             inner = cast("dict[str, Any]", value)
-            if name.lower() == SECTION or any(_is_setting_like(setting, known) for setting in inner):
+            # Beside our own section a similar one may be another program's (`vlm`), unless settings of ours are in it.
+            alone = SECTION not in content or name.lower() == SECTION
+            if alone or any(_is_setting_like(setting, known) for setting in inner):
                 problems.append(f"{shown(name)} ({file}): unknown section; did you mean '{SECTION}'?")
     if problems:
         raise ConfigError(problems)
-    return cast("dict[str, Any]", content.get(SECTION, {}))
+    return cast("dict[str, Any] | None", content.get(SECTION))
 
 
 def _is_setting_like(name: str, known: KnownSettings) -> bool:

@@ -18,6 +18,7 @@ from structllm.settings_readers import (
     near_misses,
     read_config_file,
 )
+from structllm.sinks.config import is_usable_name
 from structllm.sinks.registry import read_sink_list, read_sink_url, sink_types
 
 # Settings are nested less deeply than this; what is deeper is a value, which is replaced as a whole.
@@ -64,7 +65,7 @@ class Sources:
 
     Attributes:
         values: The settings given, nested.
-        ignored: Variables that were not read although they look like ours, in words.
+        ignored: Variables that were not read although they look like ours, and a file without our section, in words.
     """
 
     def __init__(self, known: KnownSettings) -> None:
@@ -84,7 +85,9 @@ class Sources:
             self.add_problems(error, named_by)
             self._sinks_are_known = False  # so that the patches of its sinks are not called wrong as well
         else:
-            self._put((), section, Origin(printable(path)))
+            if section is None:
+                self.ignored.append(f"{printable(path)}: has no section '{SECTION}', so nothing is read from it")
+            self._put((), section or {}, Origin(printable(path)))
 
     def add_variables(self, variables: Variables, place: str) -> None:
         """Add variables named `LLM__...`, and `LLM` where it holds a JSON object; note those that only look like it."""
@@ -236,10 +239,17 @@ def _position(which: str, sinks: list[Any]) -> int:
     if matches:
         listed = " and ".join(str(position) for position in matches)
         raise ConfigError(f"sinks {listed} share that name; give them names, or say LLM__SINKS__{matches[0]}__...")
-    types = [sink.get("type") if sink.get("type") in sink_types() else "?" for sink in objects]
-    listed = ", ".join(f"{position} {kind}" for position, kind in enumerate(types))
+    listed = ", ".join(_label(position, sink) for position, sink in enumerate(objects))
     hint = did_you_mean(_folded(which), filter(None, names))
     raise ConfigError(f"no sink is called '{shown(which)}'{hint} (sinks: {listed})")
+
+
+def _label(position: int, sink: Mapping[str, Any]) -> str:
+    """Return what a variable may call the sink: its name, else position and type. A broken name is not repeated."""
+    name, kind = sink.get("name"), sink.get("type")
+    if isinstance(name, str) and is_usable_name(name):
+        return _folded(name)
+    return f"{position} {kind if kind in sink_types() else '?'}"
 
 
 def _folded(name: object) -> str:

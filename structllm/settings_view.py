@@ -17,6 +17,9 @@ from structllm.sinks.registry import BUILT_IN, load_sink_type
 
 MASK = "********"
 
+_DEFAULT = "default"
+_LOG_FILE = "completion_log_file"
+
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -24,7 +27,7 @@ class SettingRow(NamedTuple):
     """One effective setting.
 
     Attributes:
-        name: As in a file, e.g. `redaction.enabled`, `sinks.0.path`.
+        name: As in a file, e.g. `redaction.enabled`; a sink by its name or else its position: `sinks.main.path`.
         value: JSON-safe, secrets masked.
         source: `default`, `argument`, `LLM__... (env)`, `structllm.json (file)`.
     """
@@ -37,6 +40,11 @@ class SettingRow(NamedTuple):
     def text(self) -> str:
         """The value as it would be written in a variable."""
         return self.value if isinstance(self.value, str) else json.dumps(self.value, ensure_ascii=False)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nobody set it: a default, or what follows from `completion_log_file`, which has a row of its own."""
+        return self.source in {_DEFAULT, _LOG_FILE}
 
 
 def explain(settings: LLMSettings, sources: Sources | None = None) -> list[SettingRow]:
@@ -51,6 +59,7 @@ def explain(settings: LLMSettings, sources: Sources | None = None) -> list[Setti
         path: KeyPath = ("sinks", position)
         if isinstance(sink, SinkConfig):
             fields = [row for name in type(sink).model_fields for row in _rows(sink, name, path, sources)]
+            fields = [_labelled(row, path, sink.name) for row in fields]
             rows.extend(fields if settings.sinks else map(_from_log_file, fields))
         else:
             rows.append(SettingRow(dotted(path), type(sink).__name__, "argument"))
@@ -91,13 +100,20 @@ def _rows(model: Checked, name: str, path: KeyPath, sources: Sources | None) -> 
             yield from _rows(value, inner, here, sources)
         return
     origin = sources.origin(here) if sources else None
-    source = str(origin or "argument") if name in model.model_fields_set else "default"
+    # A configuration object need not be told its type, but a sink in the list is there because somebody listed it.
+    is_set = name in model.model_fields_set or (path[:1] == ("sinks",) and name == "type")
+    source = str(origin or "argument") if is_set else _DEFAULT
     # Outside sinks no setting holds a secret, while names such as enable_token_usage_tracking sound like one.
     yield SettingRow(dotted(here), _display(name if path[:1] == ("sinks",) else "", value), source)
 
 
+def _labelled(row: SettingRow, path: KeyPath, name: str | None) -> SettingRow:
+    """Return the row of the sink at `path` under the sink's name, where it has one."""
+    return row._replace(name=dotted(("sinks", name)) + row.name.removeprefix(dotted(path))) if name else row
+
+
 def _from_log_file(row: SettingRow) -> SettingRow:
-    return row if row.source == "default" else row._replace(source="completion_log_file")
+    return row if row.is_default else row._replace(source=_LOG_FILE)
 
 
 def _display(name: str, value: object) -> Any:

@@ -1,23 +1,45 @@
 """The generated pages are up to date, and what the logger writes is what they say."""
 
+import re
+from importlib import import_module
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+import structllm
 from docs.generate import REFERENCE, pages
-from structllm import LLMSettings, bind_market, create_llm_logger
+from structllm import ChatCompletionLogger, LLMSettings, bind_market, create_llm_logger
 from structllm.events import EVENTS, event_fields, field_kinds, json_schema
 from structllm.sinks.memory import MemorySink
 
 
 class TestPages:
     @pytest.mark.parametrize(
-        "name", ["events.md", "events.schema.json", "settings.md", "settings.schema.json", "cli.md", "modules.md"]
+        "name",
+        ["events.md", "events.schema.json", "settings.md", "settings.schema.json", "cli.md", "modules.md", "api.md"],
     )
     def test_are_up_to_date(self, name: str) -> None:
         """`make docs` would change nothing."""
         assert (REFERENCE / name).read_text(encoding="utf-8") == pages()[name]
+
+    def test_every_public_name_is_in_the_api(self) -> None:
+        """What the package exports has an entry of its own in the reference of the Python API."""
+        entries = re.findall(r"^### (\w+)$", pages()["api.md"], flags=re.M)
+        assert [] == sorted(set(structllm.__all__) - set(entries))
+        assert len(entries) == len(set(entries))
+
+    def test_every_public_method_is_in_the_api(self) -> None:
+        """So has every public method of the logger."""
+        methods = {name for name, value in vars(ChatCompletionLogger).items() if callable(value) and name[0] != "_"}
+        entries = re.findall(r"^#### ChatCompletionLogger\.(\w+)$", pages()["api.md"], flags=re.M)
+        assert methods == set(entries)
+
+    def test_imports_of_the_api_work(self) -> None:
+        """An import that an entry shows succeeds."""
+        shown = re.findall(r"^`from ([\w.]+) import (\w+)`$", pages()["api.md"], flags=re.M)
+        assert shown
+        assert [] == [name for module, name in shown if not hasattr(import_module(module), name)]
 
 
 def events() -> list[dict[str, Any]]:

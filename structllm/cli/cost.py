@@ -99,17 +99,28 @@ def _dearest_first(item: tuple[tuple[str, ...], Totals]) -> tuple[Any, ...]:
 
 
 def _emit(by: Sequence[str], ranked: Sequence[tuple[tuple[str, ...], Totals]], whole: Totals) -> None:
-    columns = [*(Column(name.capitalize(), style="bold") for name in by), *_COLUMNS]
+    named = (Column(name.capitalize(), style="bold", identity=name in ("session", "decision")) for name in by)
+    columns = [*named, *_COLUMNS]
     rows = [[*key, *_cells(totals, ">= ")] for key, totals in ranked]
     emit_table(columns, rows, total=["Total", *[""] * (len(by) - 1), *_cells(whole, "at least ")])
     if whole.unpriced_calls:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in whole.unpriced.most_common())
+        reasons = ", ".join(f"{count:,} {_reason(status)}" for status, count in whole.unpriced.most_common())
         verb = "has" if whole.unpriced_calls == 1 else "have"
         emit("")
-        emit(escape(f"{whole.unpriced_calls:,} of {whole.calls:,} calls {verb} no known price ({reasons})."))
+        emit(escape(f"{whole.unpriced_calls:,} of {whole.calls:,} calls {verb} no known price: {reasons}."))
     if whole.pending or whole.orphaned:
         hint(f"{counted(whole.pending + whole.orphaned, 'request')} without a response not counted")
 
+
+_REASONS = {
+    "no_usage": "reported no usage",
+    "no_split": "reported only a total of tokens",
+    "bad_usage": "reported usage that cannot be right",
+    "unknown_model": "of a model that is not in the price list",
+    "partial": "priced in part",
+    "cached": "answered from a cache",
+    "no cost recorded": "have none recorded",
+}
 
 _COLUMNS = (
     Column("Calls", right=True),
@@ -119,6 +130,10 @@ _COLUMNS = (
     Column("Cost", right=True, style="yellow"),
     Column("Unpriced", right=True, rank=3),
 )
+
+
+def _reason(status: str) -> str:
+    return _REASONS.get(status, f"with the status {status}")
 
 
 def _cells(totals: Totals, bound: str) -> list[str]:

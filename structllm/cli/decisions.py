@@ -78,16 +78,16 @@ def decisions(source: Source, as_json: bool) -> None:
 
 _DECISION_COLUMNS = (
     Column("Time", style="dim"),
-    Column("Decision"),
+    Column("Decision", identity=True),
     Column("Action", style="bold"),
     Column("Size", right=True),
-    Column("Symbol"),
-    Column("Price", right=True, rank=3),
-    Column("Validation", rank=1),
-    Column("Model", rank=4),
+    Column("Symbol", least=8),
+    Column("Price", right=True, rank=5),
+    Column("Validation", least=10, rank=1),
+    Column("Model", least=8, rank=4),
     Column("Cost", right=True, style="yellow"),
-    Column("Outcome", rank=2),
-    Column("Why", free=True, rank=5),
+    Column("Outcome", least=8, rank=3),
+    Column("Why", least=18, rank=2),
 )
 _VERDICT_COLUMNS = 24
 _WHY_COLUMNS = 60

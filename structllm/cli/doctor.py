@@ -57,7 +57,7 @@ def doctor(ctx: click.Context, paths: Sequence[str], color: str, as_json: bool) 
 
     Reads the logs that PATH... or the settings name, whole. Exits 1 if there is a problem.
     """
-    findings, files = _look_at_settings()
+    findings, files = _look_at_settings(elsewhere=bool(paths))
     named = list(paths) or [file.path for file in files]
     for path in named:
         if paths and not _is_there(path):
@@ -88,8 +88,12 @@ def _emit(findings: Sequence[Finding], problems: int, color: bool) -> None:
     emit(style(found, "red", color) if problems else style("no problems", "green", color))
 
 
-def _look_at_settings() -> tuple[list[Finding], list[LogFile]]:
-    """Load the settings and ask every sink what writing would meet."""
+def _look_at_settings(*, elsewhere: bool) -> tuple[list[Finding], list[LogFile]]:
+    """Load the settings and ask every sink what writing would meet.
+
+    Args:
+        elsewhere: Whether the user named the logs to read, which need not be those that the settings write.
+    """
     from structllm.errors import ConfigError
     from structllm.settings import load_with_sources
     from structllm.settings_view import explain
@@ -112,9 +116,12 @@ def _look_at_settings() -> tuple[list[Finding], list[LogFile]]:
         check = getattr(sink, "check", None)
         problems: list[str] = check() if check is not None else []
         findings += [Finding("sink", "problem", f"{name}: {problem}") for problem in problems]
+        is_file = getattr(sink, "type", None) == "file"
         if not problems:
-            findings.append(Finding("sink", "ok", f"{name}: can be written"))
-        if getattr(sink, "type", None) == "file":
+            target = f"{getattr(sink, 'path', DEFAULT_LOG)} " if is_file else ""
+            whose = " (where the settings write; not among the PATHs named)" if elsewhere else ""
+            findings.append(Finding("sink", "ok", f"{name}: {target}can be written{whose}"))
+        if is_file:
             level = LEVELS[getattr(sink, "level", "DEBUG")]
             takes_all = getattr(sink, "events", None) is None and level <= LEVELS[settings.completion_log_level]
             files.append(LogFile(str(getattr(sink, "path", DEFAULT_LOG)), takes_all))

@@ -60,18 +60,19 @@ def errors(source: Source, count: bool, as_json: bool) -> None:
 
 
 _ERROR_COLUMNS = (
-    Column("Error", style="red"),
+    Column("Error", style="red", least=16),
     Column("Count", right=True),
-    Column("Models", rank=1),
-    Column("Last", style="dim", rank=2),
-    Column("Request"),
-    Column("Message", free=True),
+    Column("Models", least=8, rank=2),
+    Column("Last", style="dim", rank=1),
+    Column("Request", identity=True),
+    Column("Message", least=24),
 )
 
 
 def _failure_row(kind: str, group: Failures) -> list[str]:
     models = ", ".join(model for model, _ in group.models.most_common(3)) + (", ..." if len(group.models) > 3 else "")
-    return [kind, f"{group.count:,}", models, format_time(group.last), group.request_id, group.message]
+    message = group.message if group.message.strip() else "(no message)"
+    return [kind, f"{group.count:,}", models, format_time(group.last), group.request_id, message]
 
 
 def _failure(group: Failures) -> dict[str, Any]:

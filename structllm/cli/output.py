@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple
 
 import click
 
@@ -14,7 +14,7 @@ UNNAMED = "(unknown)"
 class Failure(click.ClickException):
     """The command cannot do what was asked; the message says why and what to do about it."""
 
-    exit_code = 2
+    exit_code: ClassVar[int] = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message on standard error, as `structllm: ...`."""
@@ -24,7 +24,13 @@ class Failure(click.ClickException):
 class OutputFull(Failure):
     """Standard output takes no more; the user's command was right."""
 
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
+
+
+class NothingFound(Failure):
+    """What the user named by its id is not in the log; the command itself was right."""
+
+    exit_code: ClassVar[int] = 1
 
 
 def hint(text: str) -> None:
@@ -63,14 +69,18 @@ class Column(NamedTuple):
         title: Its heading.
         right: Whether its cells stand to the right, as numbers do.
         style: Style of its cells on a terminal.
-        free: Whether its cells may be wrapped on a terminal, as prose may. Numbers and ids are never cut.
-        rank: On a terminal that is too narrow for all, the columns with the highest rank are left out; 0 never is.
+        free: Whether its cells may be wrapped on a terminal, as prose may. Numbers are never cut.
+        identity: Whether its cells are ids, of which a terminal that is too narrow gets the first eight characters.
+        least: Columns to which a terminal that is still too narrow may cut its cells; 0 cuts none.
+        rank: On a terminal that even then is too narrow, the columns with the highest rank are left out; 0 never is.
     """
 
     title: str
     right: bool = False
     style: str = ""
     free: bool = False
+    identity: bool = False
+    least: int = 0
     rank: int = 0
 
 
@@ -104,12 +114,16 @@ def _draw(columns: Sequence[Column], lines: Sequence[Sequence[str]], has_total: 
     from rich.table import Table
     from rich.text import Text
 
+    from structllm.console import shorten
+
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, show_footer=has_total, collapse_padding=True, pad_edge=False)
-    widths = _widths(columns, lines)
-    shown = _fitting(columns, widths, console.width)
+    if _needed(columns, _widths(columns, lines)) > console.width:
+        lines = _with_short_ids(columns, lines)
+    widths = _fitting(columns, _widths(columns, lines), console.width)
+    shown = [index for index, width in enumerate(widths) if width]
     # Where even the least does not fit, the terminal breaks the lines; a number that is cut would be another number.
-    console.width = max(console.width, _needed(columns, widths, shown))
+    console.width = max(console.width, _needed(columns, widths))
     for index in shown:
         column = columns[index]
         table.add_column(
@@ -121,12 +135,18 @@ def _draw(columns: Sequence[Column], lines: Sequence[Sequence[str]], has_total: 
             min_width=None if column.free else widths[index],
         )
     for line in lines[:-1] if has_total else lines:
-        table.add_row(*[Text(line[index]) for index in shown])
+        table.add_row(
+            *[Text(line[at] if columns[at].free else shorten(line[at], widths[at])) for at in shown],
+        )
     with console.capture() as drawn:
         console.print(table)
     output = drawn.get().split("\n")
     # The box leaves a line free above and below; the commands place their own.
     emit("\n".join(output[1:-2]))
+    if len(shown) < len(columns):
+        sys.stdout.flush()
+        left_out = ", ".join(column.title for column, width in zip(columns, widths, strict=True) if not width)
+        hint(f"no room for {left_out}; a wider terminal or --json shows all")
 
 
 def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> list[int]:
@@ -135,16 +155,46 @@ def _widths(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> list[i
     return [max(map(cells, [column.title, *cell])) for column, *cell in zip(columns, *lines, strict=True)]
 
 
+def _with_short_ids(columns: Sequence[Column], lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the lines with their ids shortened, except those of a column in which two would become one."""
+    from structllm.figures import short_id
+
+    texts = [list(column) for column in zip(*lines, strict=True)]
+    for index, column in enumerate(columns):
+        short = [text if text.startswith("(") else short_id(text) for text in texts[index]]
+        if column.identity and len(set(short)) == len(set(texts[index])):
+            texts[index] = short
+    return [list(line) for line in zip(*texts, strict=True)]
+
+
 def _fitting(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    """Return the indexes of the columns to show."""
-    shown = list(range(len(columns)))
-    while _needed(columns, widths, shown) > room and any(columns[index].rank for index in shown):
-        shown.remove(max(shown, key=lambda index: columns[index].rank))
-    return shown
+    """Return the width of each column, 0 for one that is left out: the longest cells are cut first."""
+    fitting = [min(width, room) if column.least else width for column, width in zip(columns, widths, strict=True)]
+    # With columns left out there may be room again, so cutting starts anew.
+    while True:
+        cut = _cut(columns, fitting, room)
+        left = [index for index, width in enumerate(cut) if width and columns[index].rank]
+        if _needed(columns, cut) <= room or not left:
+            return cut
+        fitting[max(left, key=lambda index: columns[index].rank)] = 0
 
 
-def _needed(columns: Sequence[Column], widths: Sequence[int], shown: Sequence[int]) -> int:
-    return sum(_GAP + (min(widths[at], _FREE_COLUMNS) if columns[at].free else widths[at]) for at in shown)
+def _cut(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Return the widths after cutting the widest of the columns that may be cut, as far as is needed and allowed."""
+    cut = list(widths)
+    while _needed(columns, cut) > room:
+        least = [max(column.least, len(column.title)) for column in columns]
+        longer = [index for index, column in enumerate(columns) if column.least and cut[index] > least[index]]
+        if not longer:
+            break
+        cut[max(longer, key=lambda index: cut[index])] -= 1
+    return cut
+
+
+def _needed(columns: Sequence[Column], widths: Sequence[int]) -> int:
+    """Return the width of a table of columns of these widths, those of prose taken as narrow as they may be."""
+    taken = [min(width, _FREE_COLUMNS) if column.free else width for column, width in zip(columns, widths, strict=True)]
+    return max(0, sum(_GAP + width for width in taken if width) - _GAP)
 
 
 _GAP = 2

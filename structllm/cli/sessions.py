@@ -65,8 +65,8 @@ def sessions(source: Source, as_json: bool) -> None:
 
 
 _SESSION_COLUMNS = (
-    Column("Session", style="bold"),
-    Column("Service", rank=4),
+    Column("Session", style="bold", identity=True),
+    Column("Service", least=8, rank=4),
     Column("Began", style="dim"),
     Column("Lasted", right=True, rank=1),
     Column("Calls", right=True),

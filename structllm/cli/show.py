@@ -1,12 +1,14 @@
 """`structllm show`: one request or decision with everything that belongs to it, told in order."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from typing import Any
 
 import click
 
-from structllm.cli.output import Failure, emit, emit_json, wants_color
+from structllm.cli.output import Failure, NothingFound, emit, emit_json, wants_color
 from structllm.cli.source import Source, color_option, json_option, path_arguments
 from structllm.cli.story import tell_story
 from structllm.console import escape, style
@@ -27,7 +29,7 @@ def show(id_: str, paths: Sequence[str], color: str, as_json: bool) -> None:
 
     ID is a request's or decision's id, or the beginning of one, with or without `req_` and `dec_`: the eight
     characters that other commands show will do. Shown are the request, its response, the decisions that it led to (or
-    that share a request with it), and what became of them.
+    that share a request with it), and what became of them. Exits 1 where no id begins so.
     """
     source = Source(paths, Filter())
     # The story needs two readings: what the id means, and what belongs to it.
@@ -35,7 +37,7 @@ def show(id_: str, paths: Sequence[str], color: str, as_json: bool) -> None:
     meant = _resolve(id_, events if events is not None else source.events())
     if not meant:
         source.finish()
-        raise Failure(f"no request or decision whose id begins with {id_}; `structllm tail` shows ids")
+        raise NothingFound(f"no request or decision whose id begins with {id_}; `structllm tail` shows ids")
     again = events if events is not None else Source(source.paths, Filter()).events()
     story = _story(meant, again)
     source.finish()
@@ -45,7 +47,8 @@ def show(id_: str, paths: Sequence[str], color: str, as_json: bool) -> None:
         emit_json({"requests": requests, "events": [dict(event) for event in story]})
         return
     colored = wants_color(color)
-    for line in tell_story(story, colored):
+    width = get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
+    for line in tell_story(story, colored, width):
         emit(line)
     for call in outcomes.values():
         if call.ended is None:

@@ -11,9 +11,13 @@ import click
 from structllm.cli.output import Failure, hint
 from structllm.figures import counted
 from structllm.query import Filter, parse_since
-from structllm.segment import Entry, ReadReport, read
+from structllm.segment import Entry, ReadReport, find_logs, read
 
 DEFAULT_LOG = "logs/llm_completions.log"
+LOG_NAMES = "*.log, *.jsonl, *.ndjson"
+"""What files in a directory are called that are read as logs."""
+
+_MAX_NAMED = 5
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -50,15 +54,33 @@ class Source:
         for sentence in self.report.hints():
             hint(sentence)
         if not self.report.events and not self.report.unreadable:
-            hint(f"no events yet in {', '.join(self.paths)}")
+            self._hint_at_nothing()
         elif not found:
             hint(f"no such {what} among {counted(self.report.events, 'event')}")
         if self.report.unreadable:
             click.get_current_context().exit(1)
 
+    def _hint_at_nothing(self) -> None:
+        """Say where no events are, and where there are not even files."""
+        bare = [path for path in self.paths if os.path.isdir(path) and not find_logs([path])]
+        for path in bare:
+            hint(f"no log files in {path} (looked for {LOG_NAMES}, rotated and compressed ones too)")
+        others = [path for path in self.paths if path not in bare]
+        if others:
+            hint(f"no events yet in {', '.join(others)}")
+
+
+def other_logs(path: str) -> str:
+    """Return the logs that lie in the directory of one that is missing, as words; nothing where there are none."""
+    directory = os.path.dirname(path)
+    found = [log.live for log in find_logs([directory])] if os.path.isdir(directory) else []
+    return ", ".join(found[:_MAX_NAMED]) + (", ..." if len(found) > _MAX_NAMED else "")
+
 
 def missing(path: str) -> Failure:
     """Return the failure that says that there is no such log, and what to do."""
+    if path == DEFAULT_LOG and (others := other_logs(path)):
+        return Failure(f"there is no {path} here, but {others}; name a file, or the directory {os.path.dirname(path)}")
     if path == DEFAULT_LOG:
         return Failure(
             f"there is no {path} here; run the program that logs (or `structllm demo`), or name a file or directory"

@@ -1,9 +1,10 @@
 """Events told in full: a heading, the facts that matter, every other field, and the texts as they were written."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from structllm.console import escape, style
+from structllm.console import cells, escape, style
 from structllm.figures import format_count, format_duration, format_tokens, format_usd, mapping, number
 from structllm.query import as_usd
 
@@ -24,15 +25,21 @@ class Teller(NamedTuple):
     texts: tuple[str, ...]
 
 
-def tell_story(events: Iterable[Mapping[str, Any]], color: bool) -> Iterator[str]:
-    """Yield the lines that tell these events, an empty one between two."""
+def tell_story(events: Iterable[Mapping[str, Any]], color: bool, width: int | None = None) -> Iterator[str]:
+    """Yield the lines that tell these events, an empty one between two.
+
+    Args:
+        events: What is told.
+        color: Whether to use ANSI colours.
+        width: Columns of the terminal, at which lines are broken at blanks; None breaks none.
+    """
     for index, event in enumerate(events):
         if index:
             yield ""
-        yield from _tell(event, color)
+        yield from _tell(event, color, width)
 
 
-def _tell(event: Mapping[str, Any], color: bool) -> Iterator[str]:
+def _tell(event: Mapping[str, Any], color: bool, width: int | None) -> Iterator[str]:
     teller = _TELLERS.get(event["event_type"], Teller(event["event_type"], "bold", "request_id", _other, ()))
     untold = {name: value for name, value in event.items() if name not in _UNTOLD}
     if untold.get("level") == "INFO":
@@ -45,11 +52,58 @@ def _tell(event: Mapping[str, Any], color: bool) -> Iterator[str]:
     facts |= {name: _value(value) for name, value in untold.items() if value not in (None, [], {})}
     for name, value in facts.items():
         if value:
-            yield f"  {style(escape(name).ljust(_COLUMNS), 'dim', color)}  {escape(value)}"
+            label = escape(name).ljust(_COLUMNS)
+            first, *rest = _wrapped(escape(value), None if width is None else width - _COLUMNS - 4, cells(label))
+            yield f"  {style(label, 'dim', color)}  {first}"
+            yield from (f"{' ' * (_COLUMNS + 4)}{line}" for line in rest)
     for name, text in texts.items():
         if isinstance(text, str) and text:
             yield f"  {style(_TEXT_TITLES[name], 'dim', color)}"
-            yield from (f"    {escape(line)}" for line in text.split("\n"))
+            for line in text.split("\n"):
+                yield from (f"    {part}" for part in _wrapped(escape(line), None if width is None else width - 4))
+
+
+def _wrapped(text: str, columns: int | None, label: int = 0) -> list[str]:
+    """Return an escaped text in lines of so many columns, broken at blanks, at double ones (between pairs) first.
+
+    Args:
+        text: What to break.
+        columns: Of every line; None breaks nothing.
+        label: Columns of the label before the first line, which may be longer than its place.
+    """
+    if columns is None:
+        return [text]
+    columns = max(columns, _LEAST_COLUMNS)
+    lines: list[str] = []
+    line, room = "", columns - max(0, label - _COLUMNS)
+    # Blanks stay with what follows them, so that a text keeps its own where it is not broken.
+    for piece in _PIECE.findall(text) if "  " in text.strip() else _WORD.findall(text):
+        for word in [piece] if cells(piece.lstrip(" ")) <= columns else _WORD.findall(piece):
+            if line.strip() and cells(line) + cells(word) > room:
+                lines.append(line)
+                line, room = word.lstrip(" "), columns
+            else:
+                line += word
+            while cells(line) > room:  # a word that is longer than a line
+                kept = _fitting(line, room)
+                lines.append(line[:kept])
+                line, room = line[kept:], columns
+    return [*lines, line]
+
+
+def _fitting(text: str, columns: int) -> int:
+    """Return how many characters of a text fit so many columns, one at least."""
+    used = 0
+    for index, char in enumerate(text):
+        used += cells(char)
+        if used > columns:
+            return max(index, 1)
+    return len(text)
+
+
+_PIECE = re.compile(r" *\S+(?: \S+)*")
+_WORD = re.compile(r" *\S+")
+_LEAST_COLUMNS = 20  # in a narrower window, the terminal breaks the lines
 
 
 def _value(value: object) -> str:
@@ -100,7 +154,7 @@ def _response(untold: Fields) -> dict[str, str]:
         "cost": _joined(
             _with_note(format_usd(cost), status if status != "ok" else None),
             f"price of {_value(model)}" if (model := untold.pop("price_model", None)) else "",
-            _joined(*(_value(untold.pop(name, "")) for name in ("cost_source", "price_version")), between=" "),
+            _price_list(_value(untold.pop("cost_source", "")), _value(untold.pop("price_version", ""))),
         ),
         "answer": _size(untold.pop("response_length", None), untold.pop("response_truncated", False)),
     }
@@ -136,6 +190,11 @@ def _joined(*parts: str, between: str = ", ") -> str:
 
 def _with_note(value: object, note: object) -> str:
     return f"{_value(value)} ({_value(note)})" if note else _value(value) if value else ""
+
+
+def _price_list(source: str, version: str) -> str:
+    """Return who priced a call and by which list; a version that begins with its source says both."""
+    return version if version.startswith(f"{source}/") else _joined(source, version, between=" ")
 
 
 def _size(characters: object, cut: object) -> str:

@@ -32,11 +32,26 @@ def _pattern(ctx: click.Context, param: click.Parameter, value: str | None) -> r
         raise click.BadParameter(f"not a regular expression: {error}", ctx, param) from None
 
 
+def _types(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[str]:
+    """Turn types as shown (`request`) or in full into types in full."""
+    for value in values:
+        if value not in EVENT_TYPES and value not in EVENT_TYPES.values():
+            raise click.BadParameter(f"{value!r} is none of {', '.join(EVENT_TYPES)}", ctx, param)
+    return [EVENT_TYPES.get(value, value) for value in values]
+
+
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Wait for more, across rotation. Ctrl-C ends it.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Newest events shown. [default: 20]")
 @filter_options
-@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only request, response, decision, ... (repeat).")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    callback=_types,
+    metavar="TYPE",
+    help=f"Only this type; may be repeated: {', '.join(EVENT_TYPES)}.",
+)
 @click.option("--errors", is_flag=True, help="Only failures.")
 @click.option("--grep", callback=_pattern, metavar="REGEX", help="Only events with a text that matches.")
 @color_option
@@ -63,7 +78,7 @@ def tail(
         since=since,
         model=model,
         session=session,
-        types=[EVENT_TYPES.get(name, name) for name in types],
+        types=types,
         errors=errors,
         grep=grep,
     )

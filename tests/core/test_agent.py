@@ -226,10 +226,10 @@ class TestHold:
         assert ("cancelled", "TimeoutError") == (response["outcome"], response["error_type"])
         assert response["request_id"] == decisions(sink)[0]["request_id"]
 
-    async def test_not_a_model(self, recorded: Recorded) -> None:
-        """Something that is no model at all is a HOLD too."""
-        logger, sink = recorded
-        await self.check(LLMAgent(object(), logger=logger), sink, "model", "AttributeError")
+    def test_not_a_model(self, recorded: Recorded) -> None:
+        """Something that is no model at all is refused when the agent is built, not once per market."""
+        with pytest.raises(ConfigError, match="model of LLMAgent"):
+            LLMAgent(object(), logger=recorded[0])
 
     @pytest.mark.parametrize("market", [{}, None, {"symbol": "X", "current_price": "?"}, {**MARKET, 7: 8}])
     async def test_unusable_market(self, recorded: Recorded, market: Any) -> None:

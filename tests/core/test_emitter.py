@@ -2,8 +2,12 @@
 
 import os
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,6 +15,7 @@ import pytest
 import structlog
 
 from structllm._emitter import RESERVED, Diagnostics, Emitter, EventLogger, random_id, rfc3339, utc_now
+from structllm._exit import ExitGate
 from structllm._fanout import Route
 from structllm._types import Event, Processor
 from structllm.errors import SinkUnavailable
@@ -189,6 +194,110 @@ class TestFailures:
         Diagnostics().notice("a", "text")
 
 
+class TestDamage:
+    """A processor of the host may do anything to an event; the event still arrives, and can be found."""
+
+    @pytest.mark.parametrize("result", [None, "hello", 1, ["event"]])
+    def test_processor_that_does_not_return_the_event(self, result: Any) -> None:
+        """What it returned is no event, so the event goes on as it was and names the processor."""
+
+        def forgetful(logger: Any, method_name: str, event: Event) -> Any:
+            return result
+
+        log, sink = build(forgetful)
+        log.emit("run", "INFO", {"name": "x"})
+        event = sink.events[0]
+        assert (event["event_type"], event["name"], event["processor_errors"]) == ("run", "x", ["forgetful"])
+
+    @pytest.mark.parametrize("name", ["event_type", "timestamp", "session_id", "level", "writer", "seq"])
+    def test_lost_envelope_is_restored(self, name: str) -> None:
+        """An envelope field that is gone or no text any more is put back, first in the line."""
+
+        def destructive(logger: Any, method_name: str, event: Event) -> Event:
+            del event[name]
+            return event
+
+        log, sink = build(destructive)
+        log.emit("run", "INFO", {"run_id": "r1"})
+        event = sink.events[0]
+        first = ["event_type", "timestamp", "session_id", "level", "schema_version", "writer", "seq"]
+        assert list(event)[:7] == first
+        assert (event["event_type"], event["session_id"], event["seq"]) == ("run", "abc12345", 1)
+        assert (event["run_id"], event["processor_errors"]) == ("r1", ["envelope"])
+
+    def test_new_event_is_made_whole(self) -> None:
+        """A processor that returns another dict keeps its fields and gets the envelope."""
+        log, sink = build(lambda logger, method_name, event: {"foo": 1})
+        log.emit("run", "INFO", {"run_id": "r1"})
+        assert (sink.events[0]["event_type"], sink.events[0]["foo"]) == ("run", 1)
+
+    def test_session_and_time_may_be_changed(self) -> None:
+        """A processor may well set another session or time."""
+
+        def move(logger: Any, method_name: str, event: Event) -> Event:
+            return {**event, "session_id": "other", "timestamp": "2020-01-01T00:00:00.000Z"}
+
+        log, sink = build(move)
+        log.emit("run", "INFO", {})
+        event = sink.events[0]
+        assert (event["session_id"], event["timestamp"]) == ("other", "2020-01-01T00:00:00.000Z")
+        assert "processor_errors" not in event
+
+
+class TestExit:
+    PROGRAM = """
+import sys, threading, time
+from structllm import create_llm_logger
+logger = create_llm_logger(log_file=sys.argv[1])
+def work():
+    while True:
+        logger.log_completion_response(logger.log_completion_request("mail me at a@b.org " * 50, "o3-mini"), "x " * 200)
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+time.sleep(0.2)
+"""
+
+    def test_daemon_threads_that_log_do_not_abort_the_process(self, tmp_path: Path) -> None:
+        """The interpreter exits well while daemon threads are in the middle of logging, and every line is whole."""
+        path = tmp_path / "a.log"
+        for _ in range(3):
+            arguments = [sys.executable, "-c", self.PROGRAM, str(path)]
+            done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+        lines = [line for file in sorted(tmp_path.glob("a.log*")) for line in file.read_bytes().splitlines()]
+        assert lines
+        assert all(orjson.loads(line) for line in lines)
+
+    def test_gate_lets_the_main_thread_through(self) -> None:
+        """After closing, other threads are refused and counted out; the main thread still logs what it has to say."""
+        gate = ExitGate()
+        gate.close()
+        refused: list[bool] = []
+        thread = threading.Thread(target=lambda: refused.append(gate.enter()))
+        thread.start()
+        thread.join(timeout=10)
+        assert (refused, gate.enter()) == ([False], True)
+
+    def test_gate_waits_for_those_inside(self) -> None:
+        """Closing returns once the last event is done."""
+        gate = ExitGate()
+        entered, leave = threading.Event(), threading.Event()
+
+        def work() -> None:
+            gate.enter()
+            entered.set()
+            leave.wait(timeout=10)
+            gate.leave()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert entered.wait(timeout=10)
+        threading.Timer(0.05, leave.set).start()
+        gate.close()
+        assert leave.is_set()
+        thread.join(timeout=10)
+
+
 class TestLateRoutes:
     def test_are_those_that_want_the_event_only_when_it_fails(self) -> None:
         """A sink that takes errors alone is late for a request; one that takes everything is not."""
@@ -235,6 +344,35 @@ class TestFork:
         assert (child_seq, child_accepted) == (1, 1)
         assert child_writer != emitter.writer
         assert [event["seq"] for event in memory.events] == [1, 2]
+
+    @pytest.mark.parametrize("kind", ["file", "stdout"])
+    def test_child_of_a_busy_parent_can_log(self, kind: str, tmp_path: Path) -> None:
+        """A fork while other threads are in the middle of writing leaves no lock held in the child."""
+        program = (
+            "import os, sys, threading\n"
+            "from structllm import create_llm_logger\n"
+            f"path = 'file:' + sys.argv[1] if {kind!r} == 'file' else 'stdout:'\n"
+            "logger = create_llm_logger(sinks=[path])\n"
+            "stop = threading.Event()\n"
+            "def work():\n"
+            "    while not stop.is_set(): logger.log_trading_decision(action='HOLD')\n"
+            "threads = [threading.Thread(target=work) for _ in range(2)]\n"
+            "[thread.start() for thread in threads]\n"
+            "for _ in range(20):\n"
+            "    child = os.fork()\n"
+            "    if child == 0:\n"
+            "        logger.log_trading_decision(action='CHILD'); os._exit(0)\n"
+            "    os.waitpid(child, 0)\n"
+            "stop.set()\n"
+            "[thread.join() for thread in threads]\n"
+        )
+        with (tmp_path / "stdout").open("wb") as stdout:
+            arguments = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "a.log")]
+            subprocess.run(arguments, stdout=stdout, timeout=60, check=True)
+        written = [tmp_path / "stdout", *tmp_path.glob("a.log*")]
+        lines = [orjson.loads(line) for file in written for line in file.read_bytes().splitlines() if line]
+        children = {event["writer"] for event in lines if event["action"] == "CHILD"}
+        assert len(children) == 20
 
 
 class TestSmallParts:

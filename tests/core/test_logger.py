@@ -171,6 +171,23 @@ class TestResponse:
         logger.log_completion_response(request_id, "LONG", response_time)
         assert sink.events[1]["response_time_ms"] == 2000
 
+    def test_tier_asked_for_feeds_the_price_unless_the_answer_names_its_own(self) -> None:
+        """service_tier of the request reaches the response; the tier that served wins."""
+        logger, sink, _ = build()
+        for served in ({}, {"service_tier": "flex"}):
+            request_id = logger.log_completion_request("?", "m", service_tier="priority")
+            logger.log_completion_response(request_id, "LONG", **served)
+        responses = [event for event in sink.events if event["event_type"] == "completion_response"]
+        assert [event["service_tier"] for event in responses] == ["priority", "flex"]
+
+    @pytest.mark.parametrize(("given", "kept"), [(17, "17"), ([1], "[1]"), (None, "null")])
+    def test_an_id_of_another_type_does_not_cost_the_event(self, given: Any, kept: str) -> None:
+        """An id that is no text is written as text, and the response is counted."""
+        logger, sink, _ = build()
+        logger.log_completion_response(given, "LONG")
+        assert sink.events[0]["request_id"] == kept
+        assert logger.get_metrics()["total_completions"] == 1
+
     def test_without_token_tracking_there_are_no_tokens_and_no_cost(self) -> None:
         """enable_token_usage_tracking=false leaves both out of events and totals."""
         logger, sink, _ = build(enable_token_usage_tracking=False)
@@ -231,6 +248,21 @@ class TestDecision:
             logger.log_completion_response(requests[-1], "LONG", token_usage=USAGE)
         logger.log_trading_decision(requests[0], "LONG", caused_by=requests)
         assert sink.events[-1]["cost_usd"] == 0.001485
+
+    @pytest.mark.parametrize(
+        ("given", "kept"), [(5, ["r1", "5"]), ("r2", ["r1", "r2"]), (iter(["r1", "r3"]), ["r1", "r3"])]
+    )
+    def test_causes_of_any_shape(self, given: Any, kept: list[str]) -> None:
+        """caused_by may be one id or any number of them; a wrong type does not cost the decision."""
+        logger, sink, _ = build()
+        logger.log_trading_decision("r1", "LONG", caused_by=given)
+        assert sink.events[0]["caused_by"] == kept
+
+    def test_an_action_that_is_not_given_is_not_invented(self) -> None:
+        """A decision without an action says so."""
+        logger, sink, _ = build()
+        logger.log_trading_decision()
+        assert sink.events[0]["action"] == "UNKNOWN"
 
     def test_outcome_names_its_decision(self) -> None:
         """What became of a decision is an event of its own."""
@@ -321,6 +353,18 @@ class TestBinding:
         logger.log_completion_response(request_id, "LONG")
         assert [event.get("strategy") for event in sink.events] == ["momentum", None]
         assert logger.get_metrics() == child.get_metrics()
+
+    def test_market_bound_to_a_logger(self) -> None:
+        """bind(market_context=…) is merged into requests, gives decisions their symbol, and goes nowhere else."""
+        logger, sink, _ = build()
+        child = logger.bind(market_context={"symbol": "BTC-USD", "current_price": 1.5})
+        request_id = child.log_completion_request("?", "m", market_context={"rsi": 62.5})
+        child.log_completion_response(request_id, "LONG")
+        child.log_trading_decision(request_id, "LONG")
+        request, response, decision = sink.events
+        assert request["market_context"] == {"symbol": "BTC-USD", "current_price": 1.5, "rsi": 62.5}
+        assert (decision["symbol"], decision["current_price"]) == ("BTC-USD", 1.5)
+        assert "market_context" not in {**response, **decision}
 
     def test_session_of_a_context_wins_over_the_loggers_own(self) -> None:
         """bind_session changes the session inside its block; a session bound to a logger is stronger."""
@@ -494,6 +538,41 @@ class TestBuilding:
         with pytest.raises(ConfigError, match=r"log_file= and sinks="):
             create_llm_logger(log_file=tmp_path / "a.log", sinks=[given])
 
+    def test_no_sinks_at_all(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """sinks=[] writes nowhere, and the metrics still count."""
+        monkeypatch.chdir(tmp_path)
+        logger = create_llm_logger(sinks=[])
+        logger.log_completion_response(logger.log_completion_request("?", "o3-mini"), "LONG")
+        assert (logger.stats()["sinks"], list(tmp_path.iterdir())) == ({}, [])
+        assert logger.get_metrics()["total_completions"] == 1
+
+    def test_a_source_of_ids_that_fails(self) -> None:
+        """An own source of ids that raises or gives no text is replaced by random ids."""
+
+        def ids(kind: str) -> str:
+            raise RuntimeError
+
+        logger = create_llm_logger(sinks=[MemorySink()], ids=ids)
+        assert logger.log_completion_request("?", "m").startswith("req_")
+
+    @pytest.mark.parametrize(
+        ("arguments", "hint"),
+        [
+            ({"processors": [1]}, "processors"),
+            ({"processors": print}, "processors"),
+            ({"settings": 5}, "settings"),
+        ],
+    )
+    def test_wrong_arguments_are_found_when_building(self, arguments: Any, hint: str) -> None:
+        """What cannot work is refused at once, by name."""
+        with pytest.raises(ConfigError, match=hint):
+            create_llm_logger(**{"sinks": [MemorySink()], **arguments})
+
+    def test_settings_may_be_a_mapping(self) -> None:
+        """A plain mapping is checked like settings."""
+        logger = create_llm_logger(settings={"completion_log_level": "debug"}, sinks=[MemorySink()])
+        assert logger.settings.completion_log_level == "DEBUG"
+
     def test_all_sinks_that_cannot_be_opened_are_named(self, tmp_path: Path) -> None:
         """Building says every problem at once and leaves no file open."""
         (tmp_path / "file").write_text("")
@@ -534,6 +613,7 @@ class TestBuilding:
         logger.close()
         logger.close()
         logger.log_trading_decision()
+        assert (logger.flush(), logger.flush()) == (False, True)
         assert logger.stats()["sinks"]["file"] == {
             "accepted": 2,
             "delivered": 1,

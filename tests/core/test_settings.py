@@ -8,8 +8,10 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections import UserDict
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pytest
@@ -203,6 +205,29 @@ class TestSinks:
             LLMSettings(sinks=[given])  # type: ignore[list-item]  # that it is refused is the point
 
 
+class TestOf:
+    def test_settings(self) -> None:
+        """Settings are taken as they are."""
+        settings = LLMSettings(service="bot")
+
+        assert settings is LLMSettings.of(settings)
+
+    @pytest.mark.parametrize("mapping", [dict, MappingProxyType, UserDict])
+    def test_mapping(self, monkeypatch: pytest.MonkeyPatch, mapping: Any) -> None:
+        """Any mapping is read like the section of a file, and nothing else is read."""
+        monkeypatch.setenv("LLM__SERVICE", "other")
+
+        settings = LLMSettings.of(mapping({"completion_log_level": "debug", "sinks": ["stdout:"]}))
+
+        assert LLMSettings(completion_log_level="DEBUG", sinks=[StdoutSinkConfig()]) == settings
+
+    def test_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without settings the environment is read."""
+        monkeypatch.setenv("LLM__SERVICE", "bot")
+
+        assert LLMSettings(service="bot") == LLMSettings.of(None)
+
+
 class TestReplace:
     def test_other_values_stay(self) -> None:
         """Only what is named changes."""
@@ -226,7 +251,7 @@ class TestReplace:
 
     def test_wrong_change(self) -> None:
         """A wrong change raises like a wrong setting."""
-        with pytest.raises(ConfigError, match="greater than 0"):
+        with pytest.raises(ConfigError, match="at least 1"):
             LLMSettings().replace(performance_log_interval=0)
 
 
@@ -346,7 +371,8 @@ class TestSources:
 
     def test_other_sections_belong_to_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Programs may share the file and the environment."""
-        content = {"llm": {"service": "bot"}, "exchange": {"symbol": "BTC-USD"}, "vlm": {"model": "x"}, "sinks": {}}
+        content = {"llm": {"service": "bot"}, "exchange": {"symbol": "BTC-USD"}, "vlm": {"model": "x"}}
+        content |= {"model": {"depth": 3}, "service": {"port": 80}, "debug": True}
         path = write("s.json", json.dumps(content))
         monkeypatch.setenv("EXCHANGE__SYMBOL", "x")
         monkeypatch.setenv("VLM__MODEL", "x")
@@ -355,9 +381,9 @@ class TestSources:
             warnings.simplefilter("error")
             assert "bot" == load_settings(path).service
 
-    def test_file_without_our_section(self) -> None:
-        """A file that only others use is no problem."""
-        assert LLMSettings() == load_settings(write("s.json", '{"exchange": {}}'))
+    def test_empty_section(self) -> None:
+        """A section without settings is read, and says nothing."""
+        assert LLMSettings() == load_settings(write("s.json", {}))
 
     def test_byte_order_mark(self) -> None:
         """The mark that some editors put before UTF-8 text does not matter."""
@@ -486,7 +512,7 @@ class TestWarnings:
         assert 1 == len(caught)
         assert Path(__file__).name == Path(caught[0].filename).name
         first, *lines = str(caught[0].message).splitlines()
-        assert "structllm: variables that are not read" == first
+        assert "structllm: given but not read" == first
         return lines
 
     @pytest.mark.parametrize("value", ["gpt-4o", "1", '["a"]', '{"service": '])
@@ -526,6 +552,19 @@ class TestWarnings:
         monkeypatch.setenv("LLMM__SINKS", "x")
 
         assert 3 == len(self.ignored())
+
+    @pytest.mark.parametrize(
+        ("name", "content"), [("s.json", '{"exchange": {}}'), ("s.json", "{}"), ("s.toml", ""), ("s.toml", "[tool.x]")]
+    )
+    def test_file_without_our_section(self, monkeypatch: pytest.MonkeyPatch, name: str, content: str) -> None:
+        """A file that somebody named and that holds nothing for us is not passed over silently."""
+        monkeypatch.setenv("STRUCTLLM_CONFIG", str(write(name, content)))
+        monkeypatch.setenv("LLM_SINKS", "x")
+
+        assert [
+            f"  {name}: has no section 'llm', so nothing is read from it",
+            "  LLM_SINKS (env): not read; did you mean LLM__SINKS?",
+        ] == self.ignored()
 
     @pytest.mark.parametrize(
         "variable",
@@ -588,12 +627,44 @@ class TestExplain:
             "service": ("bot", "argument"),
             "redaction.enabled": (False, "LLM__REDACTION__ENABLED (env)"),
             "redaction.packs": (["credentials", "crypto", "payment", "pii"], "default"),
-            "sinks.0.path": ("main.jsonl", "s.json (file)"),
-            "sinks.0.backup_count": (5, "default"),
+            "sinks.main.path": ("main.jsonl", "s.json (file)"),
+            "sinks.main.backup_count": (5, "default"),
             "sinks.1.format": ("console", "s.json (file)"),
             "sinks.1.level": ("ERROR", "LLM__SINKS__STDOUT__LEVEL (env)"),
             "sinks.1.events": (None, "default"),
         }.items() <= rows.items()
+
+    def test_sinks_by_name(self) -> None:
+        """The rows of a sink are labelled with its name, those of one without a name with its position."""
+        sinks = ["file:a?name=Main.1", "stdout:", PlainSink()]
+
+        names = {row.name.rpartition(".")[0] for row in explain(LLMSettings(sinks=sinks)) if row.name[:6] == "sinks."}
+
+        assert {"sinks.Main.1", "sinks.1", "sinks"} == names
+
+    def test_only_what_somebody_set(self) -> None:
+        """Rows that nobody set say so; a sink that was listed always has one that does not."""
+        settings = LLMSettings(service="bot", sinks=["file:a?level=info", StdoutSinkConfig(), PlainSink()])
+
+        assert {
+            "service": "bot",
+            "sinks.0.type": "file",
+            "sinks.0.path": "a",
+            "sinks.0.level": "INFO",
+            "sinks.1.type": "stdout",
+            "sinks.2": "PlainSink",
+        } == {row.name: row.value for row in explain(settings) if not row.is_default}
+
+    def test_log_file_is_one_changed_row(self) -> None:
+        """The sink that the log file makes is not set a second time."""
+        rows = explain(LLMSettings(completion_log_file="x.log"))
+
+        assert ["completion_log_file"] == [row.name for row in rows if not row.is_default]
+
+    def test_nothing_set(self) -> None:
+        """Without settings every row is a default, also where the value set happens to be that of the default."""
+        assert all(row.is_default for row in explain(LLMSettings()))
+        assert ["service"] == [row.name for row in explain(LLMSettings(service=None)) if not row.is_default]
 
     def test_replaced_values_leave_no_source(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A list that replaces another is shown with its own source, patches of the other one notwithstanding."""

@@ -5,6 +5,8 @@ import os
 import traceback
 import warnings
 from collections.abc import Iterator
+from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
@@ -19,8 +21,12 @@ from structllm.errors import ConfigError
 from structllm.settings import LLMSettings, RedactionSettings, load_settings
 from structllm.sinks.config import SinkConfig
 
-LEVELS = "Input should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"
-PACKS = "Input should be 'credentials', 'crypto', 'payment' or 'pii'"
+LEVELS = "must be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"
+PACKS = "must be 'credentials', 'crypto', 'payment' or 'pii'"
+A_PATH = "this looks like a path, which belongs in log_file= (setting completion_log_file)"
+SETTINGS_EXPECTED = (
+    "settings (argument): must be LLMSettings or a mapping of settings, e.g. {'completion_log_level': 'DEBUG'}"
+)
 TYPES = "(installed: file, memory, stdout)"
 
 
@@ -128,15 +134,23 @@ class TestWrongValues:
     @pytest.mark.parametrize(
         ("setting", "value", "expected"),
         [
-            ("performance_log_interval", 0, "Input should be greater than 0"),
-            ("performance_log_interval", 1.5, "Input should be a valid integer, got a number with a fractional part"),
-            ("log_prompt_preview_length", -1, "Input should be greater than or equal to 0"),
-            ("log_response_preview_length", 10**9, "Input should be less than or equal to 10000000"),
-            ("log_prompt_preview_length", None, "Input should be a valid integer"),
-            ("enable_completion_logging", "maybe", "Input should be a valid boolean, unable to interpret input"),
+            ("performance_log_interval", 0, "must be at least 1"),
+            ("performance_log_interval", 1.5, "must be a whole number"),
+            ("performance_log_interval", "9" * 5000, "must be a whole number"),
+            ("log_prompt_preview_length", -1, "must be at least 0"),
+            ("log_response_preview_length", 10**9, "must be at most 10,000,000"),
+            ("log_prompt_preview_length", None, "must be a whole number"),
+            ("log_prompt_preview_length", "a lot", "must be a whole number"),
+            ("enable_completion_logging", "maybe", "must be true or false"),
+            ("enable_completion_logging", None, "must be true or false"),
             ("completion_log_level", "LOUD", LEVELS),
             ("completion_log_level", "warn", f"{LEVELS}; did you mean 'WARNING'?"),
             ("completion_log_level", {}, LEVELS),
+            ("completion_log_level", 20, LEVELS),
+            ("completion_log_level", "logging.INFO", LEVELS),
+            ("completion_log_level", "logs/llm.log", f"{LEVELS}; {A_PATH}"),
+            ("completion_log_level", "llm.log", f"{LEVELS}; {A_PATH}"),
+            ("completion_log_level", "C:\\bot\\llm", f"{LEVELS}; {A_PATH}"),
             ("completion_log_file", "", "must not be empty"),
             ("completion_log_file", "  ", "must not be empty"),
             ("completion_log_file", "logs/", "names a directory; add the name of a file"),
@@ -144,7 +158,9 @@ class TestWrongValues:
             ("completion_log_file", "a\0b", "must not contain a null character"),
             ("completion_log_file", "~nobody-here/x", "begins with '~', but that home directory is not known"),
             ("completion_log_file", 7, "must be text, the path of a file"),
-            ("service", "", "String should have at least 1 character"),
+            ("service", "", "must not be empty"),
+            ("service", 7, "must be text"),
+            ("service", "x" * 201, "must have at most 200 characters"),
             ("sinks", {"main": {}}, "must be a list of sinks; in TOML each begins with [[llm.sinks]]"),
             ("sinks", 7, "must be a list of sinks; in TOML each begins with [[llm.sinks]]"),
         ],
@@ -155,9 +171,9 @@ class TestWrongValues:
 
     def test_in_a_variable(self, problems) -> None:
         """A wrong value of a variable is told by the variable."""
-        assert [
-            "LLM__PERFORMANCE_LOG_INTERVAL (env): Input should be a valid integer, unable to parse string as an integer"
-        ] == problems({"LLM__PERFORMANCE_LOG_INTERVAL": "often"})
+        assert ["LLM__PERFORMANCE_LOG_INTERVAL (env): must be a whole number"] == problems(
+            {"LLM__PERFORMANCE_LOG_INTERVAL": "often"}
+        )
 
     @pytest.mark.parametrize(
         ("variables", "expected"),
@@ -177,7 +193,7 @@ class TestWrongValues:
             ({"LLM__REDACTION": '{"packs": ["x"]}'}, f"LLM__REDACTION (env): packs: item 0: {PACKS}"),
             (
                 {"LLM": '{"performance_log_interval": 0}'},
-                "LLM (env): performance_log_interval: Input should be greater than 0",
+                "LLM (env): performance_log_interval: must be at least 1",
             ),
         ],
     )
@@ -191,9 +207,7 @@ class TestWrongValues:
 
     def test_inner_section(self, problems) -> None:
         """A section inside that is no object is a problem of that section."""
-        expected = "Input should be a valid dictionary or instance of RedactionSettings"
-
-        assert [f"llm.redaction (structllm.json): {expected}"] == problems(file={"redaction": 5})
+        assert ["llm.redaction (structllm.json): must be an object of settings"] == problems(file={"redaction": 5})
 
     def test_all_problems_at_once(self, problems) -> None:
         """Problems of every source come in one error, each with its own place."""
@@ -209,8 +223,8 @@ class TestWrongValues:
                 "LLM__SERVICE__X (env): unknown setting; did you mean 'service'?",
                 "LLM__SINKS__NOWHERE__PATH (env): no sink is called 'nowhere' (sinks: 0 stdout, 1 ?)",
                 f"LLM__COMPLETION_LOG_LEVEL (env): {LEVELS}",
-                "llm.performance_log_interval (structllm.json): Input should be greater than 0",
-                "llm.sinks.0.format (structllm.json): Input should be 'json', 'console' or 'auto'",
+                "llm.performance_log_interval (structllm.json): must be at least 1",
+                "llm.sinks.0.format (structllm.json): must be 'json', 'console' or 'auto'",
                 f"llm.sinks.1 (structllm.json): unknown type 'flie'; did you mean 'file'? {TYPES}",
                 "redaction.packs.0 (argument): " + PACKS,
             ]
@@ -223,8 +237,8 @@ class TestFiles:
         [
             (
                 "structllm.json",
-                b'{"llm": {"a": 1,}}',
-                "structllm.json:1:17: not valid JSON (Expecting property name enclosed in double quotes)",
+                b'{"llm": {"a" 1}}',
+                "structllm.json:1:14: not valid JSON (Expecting ':' delimiter)",
             ),
             ("structllm.json", b"", "structllm.json:1:1: not valid JSON (Expecting value)"),
             ("structllm.json", b'{"llm": {}}\n}', "structllm.json:2:1: not valid JSON (Extra data)"),
@@ -284,15 +298,40 @@ class TestFiles:
             ({"lmm": {"service_": 1, "sinks": []}}, "lmm (structllm.json): unknown section; did you mean 'llm'?"),
             ({"llmm": {"completion_log_levl": 1}}, "llmm (structllm.json): unknown section; did you mean 'llm'?"),
             ({"LLM": {}}, "LLM (structllm.json): unknown section; did you mean 'llm'?"),
-            (
-                {"completion_log_level": "INFO"},
-                "completion_log_level (structllm.json): belongs inside the section 'llm'",
-            ),
+            ({"lmm": {"service": "x"}, "exchange": {}}, "lmm (structllm.json): unknown section; did you mean 'llm'?"),
+            ({"lm": {}, "debug": True}, "lm (structllm.json): unknown section; did you mean 'llm'?"),
+            ({"llm": {}, "lmm": {"sinks": []}}, "lmm (structllm.json): unknown section; did you mean 'llm'?"),
         ],
     )
-    def test_misplaced_settings(self, problems, content: object, expected: str) -> None:
-        """Settings under a misspelt section, or under none, are not ignored silently."""
+    def test_misspelt_section(self, problems, content: object, expected: str) -> None:
+        """Settings under a misspelt section are not ignored silently, whatever stands in it and beside it."""
         assert [expected] == problems(file=json.dumps(content))
+
+    @pytest.mark.parametrize("value", ["x", 1, True, [], ["stdout:"], {}, {"enabled": False}])
+    @pytest.mark.parametrize("setting", sorted(LLMSettings.model_fields.keys() - {"model", "service"}))
+    def test_misplaced_settings(self, problems, setting: str, value: object) -> None:
+        """Every setting outside the section is an error, whatever its value, with the section there or not."""
+        expected = [f"{setting} (structllm.json): belongs inside the section 'llm'"]
+
+        assert expected == problems(file=json.dumps({setting: value}))
+        assert expected == problems(file=json.dumps({"llm": {}, setting: value}))
+
+    @pytest.mark.parametrize("setting", ["model", "service"])
+    def test_misplaced_everyday_names(self, problems, setting: str) -> None:
+        """The settings that have everyday names are texts; outside the section a text of that name is an error."""
+        assert [f"{setting} (structllm.json): belongs inside the section 'llm'"] == problems(
+            file=json.dumps({setting: "x"})
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "setting"),
+        [("[llm]\n[[sinks]]\ntype = 'stdout'\n", "sinks"), ("[redaction]\nenabled = false\n", "redaction")],
+    )
+    def test_misplaced_tables(self, problems, text: str, setting: str) -> None:
+        """A TOML table that lacks `llm.` before its name is an error."""
+        Path("s.toml").write_text(text)
+
+        assert [f"{setting} (s.toml): belongs inside the section 'llm'"] == problems(path="s.toml")
 
 
 class TestSinks:
@@ -321,14 +360,14 @@ class TestSinks:
         ("variable", "expected"),
         [
             (
-                "LLM__SINKS__ARCHVE__PATH",
-                "no sink is called 'archve'; did you mean 'archive'? (sinks: 0 file, 1 stdout, 2 file)",
+                "LLM__SINKS__THE_ARCHVE__PATH",
+                "no sink is called 'the_archve'; did you mean 'the_archive'? (sinks: main, 1 stdout, the_archive)",
             ),
-            ("LLM__SINKS__9__PATH", "no sink is called '9' (sinks: 0 file, 1 stdout, 2 file)"),
-            ("LLM__SINKS__FILE__PATH", "no sink is called 'file' (sinks: 0 file, 1 stdout, 2 file)"),
+            ("LLM__SINKS__9__PATH", "no sink is called '9' (sinks: main, 1 stdout, the_archive)"),
+            ("LLM__SINKS__FILE__PATH", "no sink is called 'file' (sinks: main, 1 stdout, the_archive)"),
             ("LLM__SINKS__0", "name the setting to change: LLM__SINKS__0__<SETTING>=value"),
             ("LLM__SINKS__MAIN__PTH", "unknown setting; did you mean 'path'?"),
-            ("LLM__SINKS__MAIN__MAX_BYTES", "Input should be a valid integer, unable to parse string as an integer"),
+            ("LLM__SINKS__MAIN__MAX_BYTES", "must be a whole number"),
         ],
     )
     def test_patches(self, problems, variable: str, expected: str) -> None:
@@ -336,10 +375,25 @@ class TestSinks:
         sinks = [
             {"type": "file", "name": "main", "path": "a"},
             "stdout:",
-            {"type": "file", "name": "archive", "path": "b"},
+            {"type": "file", "name": "The-Archive", "path": "b"},
         ]
 
         assert [f"{variable} (env): {expected}"] == problems({variable: "x"}, {"sinks": sinks})
+
+    def test_names_to_choose_from(self, problems) -> None:
+        """Sinks are listed by the names that variables take; one whose name is broken by its position and type."""
+        sinks = [
+            {"type": "file", "name": "decisions", "path": "a"},
+            {"type": "file", "name": "zq planted", "path": "b"},
+            {"type": "file", "name": "x" * 65, "path": "c"},
+        ]
+
+        first, *_ = problems({"LLM__SINKS__DECISION__PATH": "x"}, {"sinks": sinks})
+
+        assert (
+            "LLM__SINKS__DECISION__PATH (env): no sink is called 'decision'; did you mean 'decisions'? "
+            "(sinks: decisions, 1 file, 2 file)"
+        ) == first
 
     def test_patch_of_an_ambiguous_type(self, problems) -> None:
         """A type that two unnamed sinks have names neither of them."""
@@ -409,6 +463,80 @@ class TestSinks:
         ] == problems(file={"sinks": sinks})
 
 
+class Fruit(Enum):
+    """A closed choice."""
+
+    APPLE = "apple"
+    PEAR = "pear"
+
+
+class BoundedSinkConfig(SinkConfig):
+    """A sink of somebody else with every kind of rule."""
+
+    type: Literal["bounded"] = "bounded"
+    share: float = Field(default=0.5, gt=0, lt=1000.5)
+    since: date = Field(default=date(2020, 1, 1), ge=date(2020, 1, 1))
+    parts: tuple[str, ...] = Field(default=("a",), min_length=1, max_length=2)
+    table: dict[str, int] = Field(default_factory=dict)
+    code: str = Field(default="abc", min_length=3, pattern="^[a-z]+$")
+    kind: Fruit = Fruit.PEAR
+    folder: Path = Path()
+
+
+class TestPlainWords:
+    @pytest.mark.parametrize(
+        ("setting", "value", "expected"),
+        [
+            ("share", 0, "must be greater than 0.0"),
+            ("share", 2000, "must be less than 1,000.5"),
+            ("share", "half", "must be a number"),
+            ("share", "inf", "must be less than 1,000.5"),
+            ("since", "2019-01-01", "must be greater than or equal to 2020-01-01"),
+            ("since", "soon", "must be a valid date or datetime, input is too short"),
+            ("parts", (), "must not be empty"),
+            ("parts", ("a", "b", "c"), "must have at most 2 items"),
+            ("parts", 5, "must be a list"),
+            ("table", 5, "must be an object"),
+            ("code", "ab", "must have at least 3 characters"),
+            ("code", "ABC", "must match pattern '^[a-z]+$'"),
+            ("kind", "appel", "must be 'apple' or 'pear'; did you mean 'apple'?"),
+            ("folder", 5, "must be text, the path of a file or directory"),
+        ],
+    )
+    def test_each_rule(self, setting: str, value: object, expected: str) -> None:
+        """A rule of pydantic is told as people say it, those of other packages' sinks included."""
+        with pytest.raises(ConfigError) as caught:
+            BoundedSinkConfig(**{setting: value})
+
+        assert (f"{setting} (argument): {expected}",) == caught.value.problems
+
+
+class TestOf:
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            (5, SETTINGS_EXPECTED),
+            ([], SETTINGS_EXPECTED),
+            (RedactionSettings(), SETTINGS_EXPECTED),
+            ("zq-planted.json", f"{SETTINGS_EXPECTED}; load_settings(path) reads a file"),
+            (Path("zq-planted.json"), f"{SETTINGS_EXPECTED}; load_settings(path) reads a file"),
+            (
+                {"llm": {"service": "zq-planted"}},
+                "settings (argument): must be what the section 'llm' holds; pass settings['llm']",
+            ),
+            ({"servize": "zq-planted"}, "servize (argument): unknown setting; did you mean 'service'?"),
+            ({"performance_log_interval": 0}, "performance_log_interval (argument): must be at least 1"),
+            ({3: "zq-planted"}, "3 (argument): unknown setting"),
+        ],
+    )
+    def test_wrong(self, given: Any, expected: str) -> None:
+        """What is neither settings nor a mapping of settings is refused with what was expected."""
+        with pytest.raises(ConfigError) as caught:
+            LLMSettings.of(given)
+
+        assert (expected,) == caught.value.problems
+
+
 class TestDirectConstruction:
     def test_settings(self) -> None:
         """`LLMSettings(...)` raises ConfigError with every problem."""
@@ -421,7 +549,7 @@ class TestDirectConstruction:
             )
 
         assert (
-            "performance_log_interval (argument): Input should be greater than 0",
+            "performance_log_interval (argument): must be at least 1",
             f"sinks.1 (argument): unknown type 'flie'; did you mean 'file'? {TYPES}",
             f"redaction.packs.0 (argument): {PACKS}; did you mean 'pii'?",
             "redaction.pack (argument): unknown setting; did you mean 'packs'?",
@@ -440,7 +568,7 @@ class TestDirectConstruction:
 
     def test_redaction(self) -> None:
         """The inner settings raise ConfigError as well."""
-        with pytest.raises(ConfigError, match=r"enabled \(argument\): Input should be a valid boolean"):
+        with pytest.raises(ConfigError, match=r"enabled \(argument\): must be true or false"):
             RedactionSettings(enabled="perhaps")  # type: ignore[arg-type]  # that it is refused is the point
 
     def test_inside_a_model_of_the_host(self) -> None:
@@ -449,7 +577,7 @@ class TestDirectConstruction:
         class Bot(BaseModel):
             llm: LLMSettings
 
-        with pytest.raises(ValueError, match=r"performance_log_interval.*greater than 0"):
+        with pytest.raises(ValueError, match=r"performance_log_interval.*at least 1"):
             Bot.model_validate({"llm": {"performance_log_interval": 0}})
         assert 3 == Bot.model_validate({"llm": {"performance_log_interval": 3}}).llm.performance_log_interval
 
@@ -512,7 +640,7 @@ def plantings(secret: str) -> Iterator[tuple[dict[str, str], object, dict[str, A
     yield {"LLM": json.dumps({"performance_log_interval": secret, "sinks": secret})}, None, {}
     yield {"LLM__REDACTION__PACKS": secret, "LLM__REDACTION__ENABLED": secret}, None, {}
     yield {"LLM__SINKS__0__PATH": secret, "LLM__SINKS__NO__PATH": secret, "LLM__SERVIZE": secret}, None, {}
-    yield {"LLM__SINKS__MAIN__MODE": secret}, {"sinks": [{"type": "file", "name": secret, "path": secret}]}, {}
+    yield {"LLM__SINKS__MAIN__MODE": secret}, {"sinks": [{"type": "file", "name": f"{secret}!", "path": secret}]}, {}
     yield {"LLM_SINKS": secret, "LLMM__SINKS": secret, "STRUCTLLM_CONFIG_FILE": secret}, None, {}
     yield {}, f'{{"llm": {{"service": {secret}', {}
     yield {}, f'{{"llm": "{secret}"}}', {}
@@ -580,7 +708,7 @@ class TestNoValueIsShown:
 
         assert (
             "address (argument): this value is not accepted",
-            "number (argument): Input should be greater than or equal to 0",
+            "number (argument): must be at least 0",
         ) == raised.value.problems
 
 

@@ -197,7 +197,9 @@ class TestWithoutTheData:
         """A file that moved away is an error of the data package, named with its remedy."""
         (tmp_path / "hvsampledata").mkdir()
         (tmp_path / "hvsampledata" / "__init__.py").touch()
-        monkeypatch.delitem(sys.modules, "hvsampledata", raising=False)
+        # Set before it is deleted, so that the end of the test takes the import of the stand-in back.
+        monkeypatch.setitem(sys.modules, "hvsampledata", sys)
+        del sys.modules["hvsampledata"]
         monkeypatch.syspath_prepend(tmp_path)
         with pytest.raises(StructllmError, match=r"has no apple_stocks\.csv: pip install"):
             market.load_series()

@@ -22,6 +22,9 @@ from structllm import (
     MarketState,
     MemorySink,
     MissingExtra,
+    Processor,
+    Record,
+    Sink,
     StdoutSink,
     StructllmError,
     TradeAction,
@@ -29,7 +32,6 @@ from structllm import (
     create_llm_logger,
     load_settings,
 )
-from structllm._types import Processor, Record, Sink
 from structllm.langchain import instrument, uninstrument
 from structllm.processors.redact import Redact
 
