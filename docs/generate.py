@@ -143,7 +143,12 @@ def cli_page() -> str:
 def command_sections(item: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
     """Yield a section for a command and those below it."""
     item = item.load() if isinstance(item, Lazy) else item
-    settings: dict[str, Any] = {**item.context_settings, "max_content_width": 100, "color": False, "terminal_width": 100}
+    settings: dict[str, Any] = {
+        **item.context_settings,
+        "max_content_width": 100,
+        "color": False,
+        "terminal_width": 100,
+    }
     context = click.Context(item, info_name=path.rpartition(" ")[2], parent=parent, **settings)
     yield f"## {path}\n\n```text\n{item.get_help(context).rstrip()}\n```\n"
     if isinstance(item, click.Group):

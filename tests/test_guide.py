@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import secrets
+import shutil
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ import structllm
 from structllm import create_langchain_callback, create_llm_logger
 from structllm.agent import LLMAgent
 from structllm.sinks.memory import MemorySink
+from tests.wire import Text, Wire
 
 
 @pytest.fixture(autouse=True)
@@ -102,21 +105,25 @@ class TestUsageExamples:
 
         assert capsys.readouterr().out == "Total Cost: $0.000990\nCost per Completion: $0.000495\n"
 
-    async def test_agent(self, capsys: pytest.CaptureFixture[str]) -> None:
+    async def test_agent(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         """The agent example logs a completion and its decision, and the status shows the metrics."""
         answer = '{"action": "LONG", "size_pct": 15.0, "rationale": "Bullish momentum"}'
         market_state = {"symbol": "BTC-USD", "current_price": 45230.5, "indicators": {"rsi": 62.5}}
+        with Wire(Text(answer)) as wire:
+            monkeypatch.setenv("LLM__MODEL", "openai:gpt-4o-mini")
+            monkeypatch.setenv("OPENAI_API_KEY", "sk-" + secrets.token_hex(8))
+            monkeypatch.setenv("OPENAI_BASE_URL", f"{wire.url}/v1")
 
-        # Create agent (logging configured via settings)
-        agent = LLMAgent(GenericFakeChatModel(messages=iter([AIMessage(answer)])))
+            # Create agent (logging configured via settings)
+            agent = LLMAgent()
 
-        # Analyze market (automatically logs completion)
-        trade_action = await agent.analyze_market(market_state)
+            # Analyze market (automatically logs completion)
+            trade_action = await agent.analyze_market(market_state)
 
-        # Get status including logging metrics
-        status = agent.get_status()
-        print(f"Completions: {status['completion_count']}")
-        print(f"Avg Response Time: {status['avg_response_time_ms']}ms")
+            # Get status including logging metrics
+            status = agent.get_status()
+            print(f"Completions: {status['completion_count']}")
+            print(f"Avg Response Time: {status['avg_response_time_ms']}ms")
 
         kinds = [event["event_type"] for event in written()]
         assert (trade_action.action, kinds) == (
@@ -273,6 +280,10 @@ class TestSampleEvents:
         assert (metrics["window"]["duration_s"], metrics["completions_per_hour"]) == (900, 40.0)
 
 
+# git, make and Python are enough for the tests; where jq is missing, its recipes cannot be tried.
+needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+
+
 class TestShellRecipes:
     """The guide's shell lines, in the form that is right for JSON lines without spaces."""
 
@@ -299,14 +310,19 @@ class TestShellRecipes:
         line = """grep -c '^{"event_type":"completion_request"' logs/llm_completions.log"""
         assert self.shell(line) == "3\n"
 
+    @needs_jq
     def test_extract_performance_metrics(self) -> None:
         """Metrics can be cut out and laid out with jq."""
         line = """grep '^{"event_type":"performance_metrics"' logs/llm_completions.log | jq .total_completions"""
         assert self.shell(line) == "3\n"
 
     def test_error_rate(self) -> None:
-        """Failures are counted by grep or by jq; the jq form also survives a half-written last line."""
+        """Failures are counted by grep."""
         assert self.shell("""grep -cE '"success": ?false' logs/llm_completions.log""") == "1\n"
+
+    @needs_jq
+    def test_error_rate_by_jq(self) -> None:
+        """The jq form survives a half-written last line."""
         with Path("logs/llm_completions.log").open("a") as file:
             file.write('{"event_type":"completion_resp')
         line = """jq -cR 'fromjson? | select(.success==false) | .error_type' logs/llm_completions.log"""
@@ -316,7 +332,24 @@ class TestShellRecipes:
         """tail -F follows the file across rotations; plain tail shows the end."""
         last = orjson.loads(self.shell("tail -n 1 logs/llm_completions.log"))
         assert last["event_type"] == "performance_metrics"
-        assert "performance_metrics" in self.shell("timeout 1 tail -F -n 1 logs/llm_completions.log || true")
+
+    def test_follow_across_a_rotation(self) -> None:
+        """tail -F goes on with the new file when the log is rotated."""
+        path = Path("logs/llm_completions.log")
+        follow = subprocess.Popen(
+            ["tail", "-F", "-n", "1", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        try:
+            assert follow.stdout is not None
+            assert b"performance_metrics" in follow.stdout.readline()
+            path.rename("logs/llm_completions.log.1")
+            create_llm_logger().log_trading_decision(action="HOLD")
+            assert b"trading_decision" in follow.stdout.readline()
+        finally:
+            follow.kill()
+            follow.wait(timeout=10)
+            assert follow.stdout is not None
+            follow.stdout.close()
 
 
 def test_module_is_a_drop_in() -> None:

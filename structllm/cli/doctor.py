@@ -119,7 +119,7 @@ def _look_at_settings(*, elsewhere: bool) -> tuple[list[Finding], list[LogFile]]
         is_file = getattr(sink, "type", None) == "file"
         if not problems:
             target = f"{getattr(sink, 'path', DEFAULT_LOG)} " if is_file else ""
-            whose = " (where the settings write; not among the PATHs named)" if elsewhere else ""
+            whose = " (where the settings write, whatever PATHs are read)" if elsewhere else ""
             findings.append(Finding("sink", "ok", f"{name}: {target}can be written{whose}"))
         if is_file:
             level = LEVELS[getattr(sink, "level", "DEBUG")]

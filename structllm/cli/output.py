@@ -194,7 +194,7 @@ def _cut(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[in
 def _needed(columns: Sequence[Column], widths: Sequence[int]) -> int:
     """Return the width of a table of columns of these widths, those of prose taken as narrow as they may be."""
     taken = [min(width, _FREE_COLUMNS) if column.free else width for column, width in zip(columns, widths, strict=True)]
-    return max(0, sum(_GAP + width for width in taken if width) - _GAP)
+    return sum(_GAP + width for width in taken if width)
 
 
 _GAP = 2

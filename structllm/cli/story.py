@@ -46,7 +46,13 @@ def _tell(event: Mapping[str, Any], color: bool, width: int | None) -> Iterator[
         untold.pop("level")
     title = style(escape(teller.title), "red" if event.get("success") is False else teller.style, color)
     when = f"{str(event.get('timestamp')).replace('T', ' ')}  session {event.get('session_id')}"
-    yield f"{title}  {escape(str(untold.pop(teller.identity, '')))}  {style(escape(when), 'dim', color)}"
+    heading = f"{title}  {escape(str(untold.pop(teller.identity, '')))}"
+    when = escape(when)
+    if width is not None and cells(escape(teller.title)) + len(heading) - len(title) + 2 + cells(when) > width:
+        yield heading
+        yield from (f"  {style(line, 'dim', color)}" for line in _wrapped(when, width - 2))
+    else:
+        yield f"{heading}  {style(when, 'dim', color)}"
     texts = {name: untold.pop(name, None) for name in teller.texts}
     facts = teller.facts(untold)
     facts |= {name: _value(value) for name, value in untold.items() if value not in (None, [], {})}
@@ -92,12 +98,12 @@ def _wrapped(text: str, columns: int | None, label: int = 0) -> list[str]:
 
 
 def _fitting(text: str, columns: int) -> int:
-    """Return how many characters of a text fit so many columns, one at least."""
+    """Return how many characters of a text without blanks fit so many columns, one at least; best up to a comma."""
     used = 0
     for index, char in enumerate(text):
         used += cells(char)
         if used > columns:
-            return max(index, 1)
+            return text.rfind(",", 0, index) + 1 or max(index, 1)
     return len(text)
 
 

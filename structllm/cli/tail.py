@@ -13,7 +13,16 @@ import click
 
 from structllm.backward import read_last
 from structllm.cli.output import Failure, emit, hint, wants_color
-from structllm.cli.source import Source, color_option, filter_options, json_option, missing, path_arguments
+from structllm.cli.source import (
+    DEFAULT_LOG,
+    Source,
+    color_option,
+    filter_options,
+    json_option,
+    missing,
+    other_logs,
+    path_arguments,
+)
 from structllm.console import EVENT_TYPES, escape_json, format_event
 from structllm.follow import Follower
 from structllm.query import Filter
@@ -127,7 +136,9 @@ def _follow(source: Source, count: int | None, show: Callable[[Entry], str]) -> 
             for entry in _newest(source, count):
                 emit(show(entry))
         except Failure:
-            hint(f"waiting for {', '.join(path for path in source.paths if not os.path.exists(path))}")
+            waited = [path for path in source.paths if not os.path.exists(path)]
+            others = other_logs(DEFAULT_LOG) if DEFAULT_LOG in waited else ""
+            hint(f"waiting for {', '.join(waited)}{f'; there already: {others}' if others else ''}")
         sys.stdout.flush()
         while True:
             if following.poll(lambda entry: emit(show(entry))):

@@ -43,7 +43,7 @@ class TestDoctor:
         result = run("doctor")
         assert result.stdout == (
             "ok       settings  all at their defaults\n"
-            "ok       sink      file: can be written\n"
+            "ok       sink      file: logs/llm_completions.log can be written\n"
             f"ok       file      logs/llm_completions.log, {default_path.stat().st_size:,} bytes\n"
             "ok       log       11 events in 1 file\n"
             "note     log       1 request without a response: orphaned\n"
@@ -51,6 +51,13 @@ class TestDoctor:
             "no problems\n"
         )
         assert 0 == result.exit_code
+
+    def test_sink_of_the_settings(self, run: Run, trading_log: LogBuilder) -> None:
+        """Where logs were named, the sink is told apart from them."""
+        report = json.loads(run("doctor", "--json", trading_log.write(Path("x.log"))).stdout)
+        assert [
+            "file: logs/llm_completions.log can be written (where the settings write, whatever PATHs are read)"
+        ] == [finding["text"] for finding in report["findings"] if finding["area"] == "sink"]
 
     def test_nothing_logged_yet(self, run: Run) -> None:
         """A log that is not there yet is no problem where it could be written."""

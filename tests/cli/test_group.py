@@ -73,6 +73,13 @@ class TestHelp:
         assert isinstance(command, Lazy)
         assert "--json" in [option for parameter in command.load().params for option in parameter.opts]
 
+    @pytest.mark.parametrize("name", [*COMMANDS, "config show", "config schema"])
+    def test_short_option(self, run: Run, name: str) -> None:
+        """Every command has its help under `-h` too, and says so."""
+        result = run(*name.split(), "-h")
+        assert (0, True) == (result.exit_code, result.stdout.startswith(f"Usage: structllm {name} "))
+        assert "-h, --help" in result.stdout
+
     def test_version(self, run: Run) -> None:
         """The version is that of the package."""
         assert run("--version").stdout.startswith("structllm ")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from structllm.cli.source import LOG_NAMES
 from tests.cli.conftest import Run
 from tests.cli.recording import START, WRITER, LogBuilder
 
@@ -33,6 +34,25 @@ class TestEveryReport:
         Path("x.log").touch()
         result = run(command, "x.log")
         assert (0, "", "structllm: no events yet in x.log\n") == (result.exit_code, result.stdout, result.stderr)
+
+    @pytest.mark.parametrize("command", REPORTS)
+    def test_directory_without_logs(self, run: Run, command: str) -> None:
+        """Of a directory without log files, the command says what it looked for."""
+        Path("d").mkdir()
+        Path("d/notes.txt").touch()
+        result = run(command, "d")
+        assert (0, "") == (result.exit_code, result.stdout)
+        assert (
+            "structllm: no log files in d (looked for *.log, *.jsonl, *.ndjson, rotated and compressed ones too)\n"
+        ) == result.stderr
+
+    @pytest.mark.parametrize("pattern", LOG_NAMES.split(", "))
+    def test_every_named_suffix_is_found(self, run: Run, log: LogBuilder, pattern: str) -> None:
+        """What is said to be looked for is found."""
+        Path("d").mkdir()
+        log.call(1)
+        log.write(Path("d", pattern.replace("*", "x")))
+        assert (0, "") == (run("stats", "d").exit_code, run("stats", "d").stderr)
 
     @pytest.mark.parametrize("command", REPORTS)
     def test_json_of_nothing(self, run: Run, command: str) -> None:
@@ -141,9 +161,23 @@ class TestCost:
             "house-model      1     150          75     225                   -         1\n"
             "Total            4     450         225     675  at least $0.001595         2\n"
             "\n"
-            "2 of 4 calls have no known price (no_usage 1, unknown_model 1).\n"
+            "2 of 4 calls have no known price: 1 reported no usage, 1 of a model that is not in the price list.\n"
         )
         assert "structllm: 1 request without a response not counted\n" == result.stderr
+
+    @pytest.mark.parametrize(
+        ("status", "reason"),
+        [
+            ("no_usage", "1 reported no usage"),
+            ("house_status", "1 with the status house_status"),
+            (None, "1 have none recorded"),
+        ],
+    )
+    def test_reason(self, run: Run, log: LogBuilder, status: str | None, reason: str) -> None:
+        """The footnote tells in words why a price is not known."""
+        log.call(1)
+        log.call(2, cost_estimate_usd=None, cost_status=status)
+        assert run("cost", log.write(Path("x.log"))).stdout.endswith(f"\n1 of 2 calls has no known price: {reason}.\n")
 
     def test_all_priced(self, run: Run, log: LogBuilder) -> None:
         """Where every price is known, the total is exact and says so by saying nothing."""
@@ -240,6 +274,12 @@ class TestErrors:
         assert {"count": 1, "models": {"o3-mini": 1}, "last_request_id": "req_0000000000000003"}.items() <= (
             report["by_type"]["RateLimitError"].items()
         )
+
+    @pytest.mark.parametrize("message", [None, "", " \n"])
+    def test_no_message(self, run: Run, log: LogBuilder, message: str | None) -> None:
+        """A failure that said nothing says so."""
+        log.failure("req_1", error_message=message)
+        assert run("errors", log.write(Path("x.log"))).stdout.endswith("  req_1    (no message)\n")
 
     def test_no_type(self, run: Run, log: LogBuilder) -> None:
         """A failure without a type is grouped by its outcome."""

@@ -79,10 +79,27 @@ class TestShow:
         assert result.stderr.startswith("structllm: req_ could be any of 5: req_0000000000000001, ")
 
     def test_unknown(self, run: Run, path: Path) -> None:
-        """An id that is not there is wrong usage."""
+        """An id that is not there is a finding, not wrong usage."""
         result = run("show", "req_9", path)
-        assert (2, "") == (result.exit_code, result.stdout)
+        assert (1, "") == (result.exit_code, result.stdout)
         assert "no request or decision whose id begins with req_9" in result.stderr
+
+    def test_missing(self, run: Run) -> None:
+        """A log that is not there is wrong usage."""
+        assert 2 == run("show", "req_9", "nothing.log").exit_code
+
+    @pytest.mark.parametrize(
+        ("source", "version", "told"),
+        [
+            ("genai-prices", "genai-prices/0.2.3", "price of openai/o3-mini, genai-prices/0.2.3"),
+            ("house", "genai-prices/0.2.3", "price of openai/o3-mini, house genai-prices/0.2.3"),
+            ("house", None, "price of openai/o3-mini, house"),
+        ],
+    )
+    def test_price_list(self, run: Run, log: LogBuilder, source: str, version: str | None, told: str) -> None:
+        """The price list is named once."""
+        log.response("req_1", price_model="openai/o3-mini", cost_source=source, price_version=version)
+        assert f"  cost            $0.000495, {told}\n" in run("show", "req_1", log.write(Path("x.log"))).stdout
 
     def test_decision_of_several_requests(self, run: Run, log: LogBuilder) -> None:
         """A decision is told with every request that led to it, and with no other."""

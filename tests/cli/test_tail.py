@@ -145,6 +145,24 @@ class TestTrouble:
             "or name a file or directory\n"
         ) == result.stderr
 
+    @pytest.mark.parametrize("command", [["tail"], ["tail", "--since", "1h"], ["stats"], ["show", "req_1"]])
+    def test_other_logs(self, run: Run, command: list[str]) -> None:
+        """Where the log of the default settings is missing, the logs that lie beside it are named."""
+        Path("logs").mkdir()
+        for name in ("trading.log", "calls.jsonl", "notes.txt"):
+            Path("logs", name).touch()
+        result = run(*command)
+        assert (2, "") == (result.exit_code, result.stdout)
+        assert (
+            "structllm: there is no logs/llm_completions.log here, but logs/calls.jsonl, logs/trading.log; "
+            "name a file, or the directory logs\n"
+        ) == result.stderr
+
+    def test_logs_of_others_beside_an_empty_directory(self, run: Run) -> None:
+        """An empty directory of logs changes nothing about what is said."""
+        Path("logs").mkdir()
+        assert "run the program that logs" in run("tail").stderr
+
     @pytest.mark.parametrize("follow", [[], ["-n", "5"], ["--since", "1h"]])
     def test_no_such_path(self, run: Run, follow: list[str]) -> None:
         """A path that is not there is named."""
@@ -188,6 +206,7 @@ class TestTrouble:
             (["--grep", "("], "not a regular expression"),
             (["-n", "-1"], "-1"),
             (["--colour", "never"], "--color"),
+            (["--type", "foo"], "'foo' is none of request, response, decision, metrics, outcome, run"),
         ],
     )
     def test_wrong_usage(self, run: Run, options: list[str], complaint: str) -> None:

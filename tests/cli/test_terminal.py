@@ -66,6 +66,63 @@ class TestTerminal:
         assert 11 == len(lines)
         assert max(map(len, lines)) <= columns
 
+    @pytest.mark.parametrize("columns", [80, 100, 103, 104, 120, 130])
+    def test_text_is_shown(self, trading_log: LogBuilder, columns: int) -> None:
+        """A wide terminal shows some of every prompt and answer, as a narrow one does."""
+        trading_log.write(Path("x.log"))
+        lines = STYLES.sub("", run_on_terminal("tail", "x.log", columns=columns)).rstrip("\n").split("\n")
+        assert [True] * 4 == ["You are an expert" in line for line in lines if " request " in line][:4]
+        assert [True] * 3 == ['{"action": "LONG"' in line for line in lines if '{"' in line]
+        assert 3 == sum('{"action": "LONG"' in line for line in lines)
+
+    def test_long_cells_are_cut_first(self, trading_log: LogBuilder) -> None:
+        """Decisions and errors keep their columns where cutting long cells and ids is enough, and fit."""
+        trading_log.failure("req_0000000000000009", error_message="no answer " * 20, model="a-model-with-a-long-name")
+        trading_log.write(Path("x.log"))
+        sent = STYLES.sub("", run_on_terminal("errors", "x.log", columns=90))
+        assert ["Error", "Count", "Models", "Last", "Request", "Message"] == sent.split("\n")[0].split()
+        assert "  00000000  " not in sent  # two ids that would become one stay as they are
+        assert any(line.rstrip().endswith("…") for line in sent.split("\n"))
+        assert max(map(len, sent.split("\n"))) <= 90
+        assert "no room" not in sent
+
+    def test_short_ids(self, log: LogBuilder) -> None:
+        """Ids are shown by their first eight characters in a table that would not fit otherwise, and only there."""
+        for identity in ("dec_aaaabbbbccccdddd", "dec_eeeeffff00001111"):
+            log.decision(log.call(1), identity)
+        log.write(Path("x.log"))
+        assert "dec_aaaabbbbccccdddd" in run_on_terminal("decisions", "x.log", columns=200)
+        narrow = run_on_terminal("decisions", "x.log", columns=100)
+        assert "aaaabbbb" in narrow
+        assert "ccccdddd" not in narrow
+
+    @pytest.mark.parametrize("columns", [60, 80, 100])
+    def test_left_out_columns_are_named(self, trading_log: LogBuilder, columns: int) -> None:
+        """Whoever sees too few columns is told which are missing."""
+        trading_log.write(Path("x.log"))
+        sent = STYLES.sub("", run_on_terminal("decisions", "x.log", columns=columns))
+        (told,) = re.findall("structllm: no room for (.*);", sent)
+        titles = {"Time", "Decision", "Action", "Size", "Symbol", "Price", "Validation", "Model", "Cost", "Outcome"}
+        assert {*titles, "Why"} == {*told.split(", "), *sent.split("\n")[0].split()}
+        assert "$0.000495" in sent
+        assert "no room" not in run_on_terminal("decisions", "x.log", columns=200)
+
+    @pytest.mark.parametrize("columns", [50, 80])
+    def test_story_is_wrapped(self, log: LogBuilder, columns: int) -> None:
+        """A story is broken between words and pairs, and what follows keeps its indent."""
+        state = {f"indicator_{number}": number * 1.2345 for number in range(12)}
+        log.session = "0123456789abcdef"
+        log.request("req_0123456789abcdef", market_context=state, prompt_preview="word " * 40 + "\n" + "x1,23" * 40)
+        log.write(Path("x.log"))
+        lines = STYLES.sub("", run_on_terminal("show", "req_0", "x.log", columns=columns)).rstrip("\n").split("\n")
+        assert max(map(len, lines)) <= columns
+        told = "\n".join(line.strip() for line in lines).replace("market          ", "")
+        assert all(f"{name} {value}" in told for name, value in state.items())
+        assert all(line.startswith("  ") for line in lines[1:])
+        asked = lines[lines.index("  asked") + 1 :]
+        assert {"word"} == {word for line in asked if "word" in line for word in line.split()}
+        assert "x1,23" * 40 == "".join(line.strip() for line in asked if "x1" in line or "23" in line)
+
     @pytest.mark.parametrize("columns", [60, 80, 200])
     def test_no_number_is_cut(self, trading_log: LogBuilder, columns: int) -> None:
         """A table leaves columns out rather than digits."""

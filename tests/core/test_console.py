@@ -319,6 +319,62 @@ class TestFormatEvent:
         assert line.startswith("10:30:45Z  request   67890def  o3-mini")
         assert "You are" in line
 
+    @pytest.mark.parametrize("width", range(80, 150))
+    @pytest.mark.parametrize("event", [REQUEST, RESPONSE], ids=["request", "response"])
+    def test_text_has_room(self, event: dict[str, Any], width: int) -> None:
+        """Whatever the width, at least 20 columns are left to the text, and a cut one ends in an ellipsis."""
+        text = "0123456789" * 30
+        line = format_event({**event, "prompt_preview": text, "response_preview": text}, color=False, width=width)
+        assert text[:19] in line
+        assert line.endswith("…")
+
+    @pytest.mark.parametrize("width", [5, 11, 20, 21, 22, 23, 24, 28, 29, 30, 31, 32, 33, 40])
+    def test_cut_line_ends_in_an_ellipsis(self, width: int) -> None:
+        """A line that leaves something out at its end says so, even where not a column is left."""
+        line = format_event(REQUEST, color=False, width=width)
+        assert line.endswith("…")
+        assert cells(line) <= width
+
+    def test_facts_give_way_to_text(self) -> None:
+        """Session first, then counts, then padding; what is left is told as before."""
+        text = {"response_preview": "x" * 200}
+        assert "abc12345" in format_event({**RESPONSE, **text}, color=False, width=130)
+        wide = format_event({**RESPONSE, **text}, color=False, width=120)
+        assert (False, True) == ("abc12345" in wide, "150+75 tok" in wide)
+        middle = format_event({**RESPONSE, **text}, color=False, width=100)
+        assert (False, True) == ("150+75 tok" in middle, "o3-mini    " in middle)
+        narrow = format_event({**RESPONSE, **text}, color=False, width=80)
+        assert narrow.startswith("10:30:45Z  response  67890def  o3-mini  1.77 s  $0.000495  xxxx")
+
+    @pytest.mark.parametrize("role", ["system", "developer"])
+    def test_question_instead_of_instructions(self, role: str) -> None:
+        """Of a conversation that begins with instructions, the last question is shown, where lines are cut at all."""
+        prompt = f"{role}: Be careful.\n\nuser: First?\n\nassistant: Yes.\n\nuser: And now?"
+        line = format_event({**REQUEST, "prompt_preview": prompt}, color=False, width=120)
+        assert line.endswith("  BTC-USD  user: And now?")
+        assert f"  {role}: Be careful. user: First?" in format_event({**REQUEST, "prompt_preview": prompt}, color=False)
+
+    def test_instructions_alone(self) -> None:
+        """Where the question was cut off, the instructions are shown."""
+        line = format_event({**REQUEST, "prompt_preview": "system: Be careful."}, color=False, width=120)
+        assert line.endswith("  system: Be careful.")
+
+    @pytest.mark.parametrize(
+        ("calls", "unpriced", "cost", "told"),
+        [
+            (10, 0, 0.5, "$0.500000"),
+            (10, 9, 0.5, "at least $0.500000"),
+            (10, 10, 0.0, "-"),
+            (10, 10, 0.25, "at least $0.250000"),
+            (10, 9, 0.0, "at least $0.000000"),
+        ],
+    )
+    def test_cost_of_unpriced_calls(self, calls: int, unpriced: int, cost: float, told: str) -> None:
+        """Where no call has a known price, the sum is unknown, not at least nothing."""
+        metrics = {"event_type": "performance_metrics", **ENVELOPE, "total_completions": calls}
+        metrics |= {"unpriced_calls": unpriced, "total_cost_estimate_usd": cost}
+        assert format_event(metrics, color=False).endswith(f" tok  {told}")
+
     def test_color(self) -> None:
         """Colours are the only difference that `color` makes, and every one is ended."""
         colored, plain = format_event(RESPONSE, color=True, width=90), format_event(RESPONSE, color=False, width=90)
