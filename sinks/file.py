@@ -24,8 +24,8 @@ from structllm._types import Record
 from structllm.errors import ConfigError, SinkError, SinkRejected, SinkUnavailable
 from structllm.sinks.config import SinkConfig
 
-# How long a rotation waits for that of another process, and how long after a vain wait the next one is tried. In between
-# the file grows beyond its limit: a record late or lost would be worse.
+# How long a rotation waits for that of another process, and how long after a vain wait the next one is tried. Between
+# the two the file grows beyond its limit: a record late or lost would be worse.
 _ROTATION_WAIT_S = 0.2
 _ROTATION_RETRY_S = 1.0
 
@@ -204,6 +204,8 @@ class FileSink:
             if self._fd is None:
                 self._open()
         finally:
+            # Said expressly: a child that was forked meanwhile holds the descriptor too, and with it the lock.
+            fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
 
     def _move_up(self) -> None:

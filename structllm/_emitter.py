@@ -30,6 +30,10 @@ RESERVED = frozenset(Envelope.__annotations__) - {"session_id"}
 # These are measured even where their level keeps them out of every sink.
 _MEASURED = frozenset({"completion_response"})
 
+# A sink or a processor may log about an event that it handles. What it logs about those events is refused: without a
+# bound it would go on for ever.
+_MAX_NESTING = 1
+
 _DIAGNOSTIC_INTERVAL_S = 30.0
 
 
@@ -131,6 +135,7 @@ class Emitter:
         self._clock = clock
         self._ids = ids
         self._on_fork = tuple(after_fork)
+        self._nesting = threading.local()
         self._begin()
         _alive.add(self)
 
@@ -141,6 +146,7 @@ class Emitter:
         self._errors: Counter[str] = Counter()
         self._dropped_by_chain = 0
         self._refused_at_exit = 0
+        self._refused_as_nested = 0
 
     def reset_after_fork(self) -> None:
         """Become a writer of its own: (writer, seq) identifies an event, and both processes go on counting."""
@@ -164,6 +170,13 @@ class Emitter:
             with self._counts_lock:
                 self._refused_at_exit += 1
             return None
+        depth = getattr(self._nesting, "depth", 0)
+        if depth > _MAX_NESTING:
+            exit_gate.leave()
+            with self._counts_lock:
+                self._refused_as_nested += 1
+            return None
+        self._nesting.depth = depth + 1
         try:
             level_number = LEVELS[level]
             routes = self.fan_out.choose(event_type, level_number)
@@ -185,6 +198,7 @@ class Emitter:
             self.count_error("emitter", error)
             return None
         finally:
+            self._nesting.depth = depth
             exit_gate.leave()
 
     def late_routes(self, event_type: str, level: str, raised_level: str) -> tuple[Route, ...]:
@@ -214,12 +228,14 @@ class Emitter:
     def stats(self) -> dict[str, Any]:
         """Return the writer, the account of every sink, and errors of processors by name."""
         with self._counts_lock:
-            errors, dropped, refused = dict(self._errors), self._dropped_by_chain, self._refused_at_exit
+            errors, dropped = dict(self._errors), self._dropped_by_chain
+            at_exit, as_nested = self._refused_at_exit, self._refused_as_nested
         return {
             "writer": self.writer,
             "processor_errors": errors,
             "dropped_by_chain": dropped,
-            "refused_at_exit": refused,
+            "refused_at_exit": at_exit,
+            "refused_as_nested": as_nested,
             "sinks": {route.name: route.stats() for route in self.fan_out.routes},
         }
 

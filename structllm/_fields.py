@@ -1,6 +1,5 @@
 """What the logger reads out of its arguments on the way to an event."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +15,7 @@ SCAN_CHARS = 65_536
 """Characters of a text that enter the chain when only a preview of it is written; more for longer previews."""
 
 _MAX_ID_CHARS = 256
+_MAX_S = 1e9
 _MAX_CAUSES = 1_000
 
 # Redaction looks this far beyond a preview.
@@ -34,8 +34,16 @@ def imported_time(timestamp: datetime | str | None) -> str | None:
     try:
         moment = timestamp if isinstance(timestamp, datetime) else datetime.fromisoformat(timestamp)
         return rfc3339(moment) if moment.tzinfo is not None else None
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # a time zone may be of the caller's own making
         return None
+
+
+def truth(value: object) -> bool:
+    """Return whether a value counts as true; one that cannot say (an array, say) does not cost the event."""
+    try:
+        return bool(value)
+    except Exception:
+        return True
 
 
 def as_id(value: object) -> str:
@@ -59,7 +67,7 @@ def elapsed_ms(given_s: object, request: PendingRequest | None, own_time: str | 
     What is given and no finite number is measured instead.
     """
     seconds: float
-    if isinstance(given_s, int | float) and not isinstance(given_s, bool) and math.isfinite(given_s):
+    if isinstance(given_s, int | float) and not isinstance(given_s, bool) and abs(given_s) <= _MAX_S:
         seconds = given_s
     elif request is None:
         return None

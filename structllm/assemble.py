@@ -183,7 +183,7 @@ def _with_arguments(
     if log_file is not None:
         overrides["sinks"] = [{"type": "file", "path": log_file}]
     if sinks is not None:
-        overrides["sinks"] = list(sinks)
+        overrides["sinks"] = list(sinks) if isinstance(sinks, Iterable) and not isinstance(sinks, str) else sinks
     return load_settings(**overrides) if settings is None else LLMSettings.of(settings).replace(**overrides)
 
 

@@ -19,6 +19,7 @@ from structllm._fields import (
     imported_time,
     scan_chars,
     symbol_and_price,
+    truth,
 )
 from structllm._pending import PendingRequest
 from structllm.completion import Completion
@@ -152,7 +153,7 @@ class ChatCompletionLogger:
         held = written if late else None
         bound = merged_market(current_context().get("market_context"), self._log.bound.get("market_context"))
         market = merged_market(bound, market_context)
-        symbol, price = symbol_and_price(market)
+        symbol, price = symbol_and_price(market) if self.settings.log_market_context else (None, None)
         self._core.requests.begin(
             request_id,
             PendingRequest(
@@ -192,7 +193,7 @@ class ChatCompletionLogger:
         if not first:
             self._log.emitter.diagnostics.notice("repeated", "a request was ended twice; the second ending is counted")
             return
-        success = bool(success) and error is None
+        success = truth(success) and error is None
         own_time = imported_time(timestamp)
         view = response_view(response, scan_chars(self.settings.log_response_preview_length))
         event: dict[str, Any] = {
@@ -389,7 +390,7 @@ class ChatCompletionLogger:
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Return True only if every accepted record reached its destination within `timeout_s` seconds."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + (timeout_s if isinstance(cast("object", timeout_s), int | float) else 5.0)
         done = [route.flush(max(0.0, deadline - time.monotonic())) for route in self._log.emitter.fan_out.routes]
         return all(done)
 

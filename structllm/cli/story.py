@@ -160,7 +160,7 @@ def _response(untold: Fields) -> dict[str, str]:
         "cost": _joined(
             _with_note(format_usd(cost), status if status != "ok" else None),
             f"price of {_value(model)}" if (model := untold.pop("price_model", None)) else "",
-            _price_list(_value(untold.pop("cost_source", "")), _value(untold.pop("price_version", ""))),
+            _price_list(*(_value(untold.pop(name, None) or "") for name in ("cost_source", "price_version"))),
         ),
         "answer": _size(untold.pop("response_length", None), untold.pop("response_truncated", False)),
     }

@@ -194,6 +194,34 @@ class TestFailures:
         Diagnostics().notice("a", "text")
 
 
+class TestNesting:
+    def test_sink_that_logs_twice_about_each_record_comes_to_an_end(self) -> None:
+        """A sink may log about a record; what it would log about that is refused and counted."""
+
+        class Chatty(MemorySink):
+            def write(self, batch: Any, /) -> None:
+                super().write(batch)
+                for _ in range(2):
+                    log.emit("run", "INFO", {"name": "nested"})
+
+        log, sink = build(sink=Chatty())
+        log.emit("run", "INFO", {"name": "first"})
+        assert [event["name"] for event in sink.events] == ["first", "nested", "nested"]
+        assert log.emitter.stats()["refused_as_nested"] == 4
+
+    def test_processor_that_logs_comes_to_an_end(self) -> None:
+        """The same for a processor; the next event is not affected."""
+
+        def chatty(logger: Any, method_name: str, event: Event) -> Event:
+            log.emit("run", "INFO", {"name": "nested"})
+            return event
+
+        log, sink = build(chatty)
+        log.emit("run", "INFO", {"name": "first"})
+        log.emit("run", "INFO", {"name": "second"})
+        assert [event["name"] for event in sink.events] == ["nested", "first", "nested", "second"]
+
+
 class TestDamage:
     """A processor of the host may do anything to an event; the event still arrives, and can be found."""
 

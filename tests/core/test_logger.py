@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,8 @@ class TestRequest:
             with bind_market(symbol="BTC-USD"):
                 logger.log_completion_request("?", "m")
             assert sink.events[0].get("market_context") == expected
+            logger.log_trading_decision(sink.events[0]["request_id"], "LONG")
+            assert sink.events[1]["symbol"] == (expected or {}).get("symbol")
 
     def test_secret_is_redacted_before_the_cut(self) -> None:
         """A key across the cut leaves no part of itself."""
@@ -162,7 +164,7 @@ class TestResponse:
         logger.log_completion_request("?", "m", timestamp=timestamp)
         assert sink.events[0]["timestamp"] == "2026-01-15T10:30:45.000Z"
 
-    @pytest.mark.parametrize("response_time", ["1.5", float("nan"), float("inf"), True, [1.5], None])
+    @pytest.mark.parametrize("response_time", ["1.5", float("nan"), float("inf"), 10**400, True, [1.5], None])
     def test_a_response_time_that_is_none_is_measured(self, response_time: Any) -> None:
         """A response time that is no number of seconds does not cost the event; the time is measured instead."""
         logger, sink, time = build()
@@ -187,6 +189,22 @@ class TestResponse:
         logger.log_completion_response(given, "LONG")
         assert sink.events[0]["request_id"] == kept
         assert logger.get_metrics()["total_completions"] == 1
+
+    def test_success_and_time_that_cannot_be_read_do_not_cost_the_event(self) -> None:
+        """A success that has no truth value (an array) and a time that raises leave a response all the same."""
+
+        class Array:
+            def __bool__(self) -> bool:
+                raise ValueError
+
+        class Zone(tzinfo):
+            def utcoffset(self, moment: datetime | None, /) -> timedelta | None:
+                raise RuntimeError
+
+        logger, sink, _ = build()
+        success: Any = Array()
+        logger.log_completion_response("r1", "LONG", success=success, timestamp=datetime(2026, 1, 1, tzinfo=Zone()))
+        assert sink.events[0]["success"] is True
 
     def test_without_token_tracking_there_are_no_tokens_and_no_cost(self) -> None:
         """enable_token_usage_tracking=false leaves both out of events and totals."""
@@ -561,6 +579,7 @@ class TestBuilding:
             ({"processors": [1]}, "processors"),
             ({"processors": print}, "processors"),
             ({"settings": 5}, "settings"),
+            ({"sinks": 5}, "sinks"),
         ],
     )
     def test_wrong_arguments_are_found_when_building(self, arguments: Any, hint: str) -> None:

@@ -129,7 +129,7 @@ class TestRotation:
         assert lines(tmp_path / "a.log") == ["0", "1", "2"]
 
     def test_a_held_rotation_lock_delays_no_record(self, tmp_path: Path) -> None:
-        """While another process holds the lock of rotation, records go on into the current file; afterwards it rotates."""
+        """While another process holds the lock, records go on into the current file; afterwards it rotates."""
         sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=5)
         lock = os.open(tmp_path / ".a.log.lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
