@@ -18,14 +18,15 @@ def config() -> None:
 
 @config.command()
 @click.option("--file", "path", type=click.Path(), metavar="FILE", help="Read this file, not that of STRUCTLLM_CONFIG.")
+@click.option("--changed", is_flag=True, help="Only what is not at its default.")
 @json_option
-def show(path: str | None, as_json: bool) -> None:
+def show(path: str | None, changed: bool, as_json: bool) -> None:
     """Every setting with its value and where it came from, secrets masked."""
     from structllm.settings import load_with_sources
     from structllm.settings_view import explain
 
     settings, sources = load_with_sources(path)
-    rows = explain(settings, sources)
+    rows = [row for row in explain(settings, sources) if not (changed and row.is_default)]
     if as_json:
         values = {row.name: {"value": row.value, "source": row.source} for row in rows}
         emit_json({"settings": values, "ignored": list(sources.ignored)})

@@ -102,7 +102,7 @@ def _look_at_settings(*, elsewhere: bool) -> tuple[list[Finding], list[LogFile]]
         settings, sources = load_with_sources()
     except ConfigError as error:
         return [Finding("settings", "problem", problem) for problem in error.problems], []
-    changed = [row for row in explain(settings, sources) if row.source not in ("default", "completion_log_file")]
+    changed = [row for row in explain(settings, sources) if not row.is_default]
     origins = ", ".join(dict.fromkeys(row.source for row in changed))
     findings = [
         Finding("settings", "ok", f"{len(changed)} set, from {origins}" if changed else "all at their defaults")
@@ -196,13 +196,13 @@ class Complaints:
     """What the events themselves say went wrong while they were written."""
 
     def __init__(self) -> None:
-        self._dropped: dict[object, Mapping[str, Any]] = {}
+        self._dropped: dict[str, Mapping[str, Any]] = {}
         self._failed: Counter[str] = Counter()
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take an event."""
         if event["event_type"] == "performance_metrics":
-            self._dropped[event.get("writer")] = mapping(event.get("dropped"))
+            self._dropped[str(event.get("writer"))] = mapping(event.get("dropped"))
         failed = event.get("processor_errors")
         if isinstance(failed, list):
             self._failed.update(map(str, cast("list[object]", failed)))

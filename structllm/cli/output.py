@@ -1,5 +1,6 @@
 """What the commands print: data on standard output, hints on standard error, nothing that could act on a terminal."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,12 @@ def emit_json(value: object) -> None:
 
     from structllm.console import escape_json
 
-    for line in orjson.dumps(value, option=orjson.OPT_INDENT_2).decode().split("\n"):
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except TypeError:
+        # The name of a file need not be text in any encoding; the standard library writes such names as escapes.
+        text = json.dumps(value, indent=2)
+    for line in text.split("\n"):
         emit(escape_json(line))
 
 

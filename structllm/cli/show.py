@@ -92,13 +92,18 @@ def _story(meant: set[str], events: Iterable[Mapping[str, Any]]) -> list[Mapping
     decisions = set(meant)
     for event in events:
         if event["event_type"] == "trading_decision":
-            belongs = event.get("decision_id") in meant or not meant.isdisjoint(causes_of(event))
+            belongs = _is_one_of(event.get("decision_id"), meant) or not meant.isdisjoint(causes_of(event))
             if belongs and isinstance(event.get("decision_id"), str):
                 decisions.add(event["decision_id"])
         elif event["event_type"] == "decision_outcome":
-            belongs = event.get("decision_id") in decisions
+            belongs = _is_one_of(event.get("decision_id"), decisions)
         else:
-            belongs = event.get("request_id") in meant
+            belongs = _is_one_of(event.get("request_id"), meant)
         if belongs:
             story.append(event)
     return story
+
+
+def _is_one_of(id_: object, ids: set[str]) -> bool:
+    """Return whether an id, which in a foreign file may be anything, is among these."""
+    return isinstance(id_, str) and id_ in ids

@@ -168,7 +168,8 @@ def _response(untold: Fields) -> dict[str, str]:
 
 def _decision(untold: Fields) -> dict[str, str]:
     size, price = number(untold.pop("size_pct", None)), number(untold.pop("current_price", None))
-    causes = [untold.pop("request_id", None), *untold.pop("caused_by", [])]
+    request_id, listed = untold.pop("request_id", None), untold.pop("caused_by", None)
+    causes: list[object] = [request_id, *(cast("list[object]", listed) if isinstance(listed, list) else [listed])]
     return {
         "action": _joined(
             _value(untold.pop("action", None)),

@@ -51,7 +51,9 @@ def _types(ctx: click.Context, param: click.Parameter, values: Sequence[str]) ->
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Wait for more, across rotation. Ctrl-C ends it.")
-@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="N", help="Newest events shown. [default: 20]")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0, max=1_000_000), metavar="N", help="Newest events shown. [default: 20]"
+)
 @filter_options
 @click.option(
     "--type",

@@ -52,7 +52,7 @@ class LogBuilder:
 
     def request(self, request_id: str, **fields: Any) -> dict[str, Any]:
         """Add a request."""
-        defaults = {
+        defaults: dict[str, Any] = {
             "request_id": request_id,
             "completion_number": 1,
             "model": "o3-mini",
@@ -67,7 +67,7 @@ class LogBuilder:
 
     def response(self, request_id: str, **fields: Any) -> dict[str, Any]:
         """Add a response that went well."""
-        defaults = {
+        defaults: dict[str, Any] = {
             "request_id": request_id,
             "success": True,
             "response_time_ms": 1767,
@@ -81,9 +81,9 @@ class LogBuilder:
         }
         return self.add("completion_response", **{**defaults, **fields})
 
-    def failure(self, request_id: str, error_type: str = "RateLimitError", **fields: Any) -> dict[str, Any]:
+    def failure(self, request_id: str, error_type: str | None = "RateLimitError", **fields: Any) -> dict[str, Any]:
         """Add a response that failed."""
-        defaults = {
+        defaults: dict[str, Any] = {
             "level": "ERROR",
             "success": False,
             "response_time_ms": 310,
@@ -99,7 +99,7 @@ class LogBuilder:
 
     def decision(self, request_id: str | None, decision_id: str, **fields: Any) -> dict[str, Any]:
         """Add a decision."""
-        defaults = {
+        defaults: dict[str, Any] = {
             "request_id": request_id,
             "action": "LONG",
             "size_pct": 15.0,

@@ -28,6 +28,12 @@ class TestShow:
         assert {"value": 5, "source": "structllm.json (file)"} == settings["performance_log_interval"]
         assert {"value": "other", "source": "LLM__SERVICE (env)"} == settings["service"]
 
+    def test_changed(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        """--changed leaves out what is at its default."""
+        monkeypatch.setenv("LLM__SERVICE", "bot")
+        settings = json.loads(run("config", "show", "--changed", "--json").stdout)["settings"]
+        assert {"service": {"value": "bot", "source": "LLM__SERVICE (env)"}} == settings
+
     def test_named_file(self, run: Run) -> None:
         """A file can be looked at without setting a variable."""
         Path("mine.toml").write_text("[llm]\nservice = 'mine'\n")
