@@ -131,6 +131,12 @@ class FileSink:
         if self._size_bytes + len(line) > self._max_bytes and self._size_bytes:
             self._rotate(len(line), now)
         self._write_all(line)
+        assert self._fd is not None
+        if not os.fstat(self._fd).st_nlink:
+            # Other processes rotated the file away and out of existence since it was looked at, and the line with it.
+            self._close()
+            self._open()
+            self._write_all(line)
 
     def _write_all(self, line: bytes) -> None:
         assert self._fd is not None

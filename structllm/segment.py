@@ -278,17 +278,33 @@ def read_file(path: str, file: BufferedReader, report: ReadReport, *, live: bool
             yield from parse(path, lines.feed(b"\n"), report)
 
 
+_NOT_JSON = object()
+
+_BEGINNING = b'{"event_type":"'
+"""How every line of ours begins. Inside a JSON string its quotes would be escaped, so it stands nowhere else."""
+
+
+def _value(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except ValueError:
+        return _NOT_JSON
+
+
 def parse(path: str, lines: Iterable[tuple[int, bytes | None]], report: ReadReport) -> Iterator[Entry]:
     """Yield the events among lines with their offsets; None stands for one that was too long."""
     for offset, line in lines:
         if line is None:
             report.add_bad(path, offset, f"longer than {MAX_LINE_BYTES // 2**20} MiB")
         elif line and not line.isspace():
-            try:
-                event: Any = orjson.loads(line)
-            except ValueError:
+            event = _value(line)
+            if event is _NOT_JSON:
                 report.add_bad(path, offset, "not JSON")
-                continue
+                # The half line of a writer that was killed may have the whole line of another one behind it.
+                line = line[max(0, line.rfind(_BEGINNING)) :]
+                event = _value(line)
+                if event is _NOT_JSON:
+                    continue
             if not isinstance(event, dict):
                 report.add_bad(path, offset, "not a JSON object")
             elif not isinstance(cast("dict[str, Any]", event).get("event_type"), str):

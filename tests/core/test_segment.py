@@ -152,6 +152,16 @@ class TestRead:
         ] == report.first_bad
         assert [f"skipped 4 bad lines; the first is {path}, byte {offset}: not JSON"] == report.hints()
 
+    def test_whole_line_behind_a_torn_one(self, tmp_path: Path) -> None:
+        """The half line of a killed writer is counted, and the line that another one wrote behind it is read."""
+        path = tmp_path / "x.log"
+        torn = lines([1])[:-20]
+        quoting = b'{"event_type":"run","writer":"w1","seq":3,"name":"{\\"event_type\\":\\"x"'
+        path.write_bytes(torn + lines([2]) + quoting + b"\n" + lines([4]))
+        report = ReadReport()
+        assert [2, 4] == numbers_of([path], report)
+        assert 2 == report.bad_lines
+
     def test_only_first_bad_lines_are_kept(self, tmp_path: Path) -> None:
         """A file of another kind does not fill the memory with places."""
         (tmp_path / "x.log").write_bytes(b"text\n" * 1000)

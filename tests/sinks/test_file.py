@@ -65,6 +65,16 @@ class TestWrite:
         FileSink(tmp_path / "a.log").write([record("next")])
         assert (tmp_path / "a.log").read_bytes() == b'{"t":"ok"}\n{"t":"torn\n{"t":"next"}\n'
 
+    def test_a_record_in_a_deleted_file_is_written_again(self, tmp_path: Path) -> None:
+        """What went into a file that other processes rotated out of existence goes into the current one too."""
+        sink = FileSink(tmp_path / "a.log")
+        sink.write([record("1")])
+        other = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=0)
+        for number in range(3):
+            other.write([record(f"other{number}", size_bytes=50)])
+        sink.write([record("2")])
+        assert lines(tmp_path / "a.log") == ["other2", "2"]
+
     def test_follows_a_file_that_was_moved_away(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """After an outside rename a new file is begun within a second."""
         seconds = iter(range(0, 100, 2))
