@@ -155,9 +155,9 @@ class TestRead:
     def test_whole_line_behind_a_torn_one(self, tmp_path: Path) -> None:
         """The half line of a killed writer is counted, and the line that another one wrote behind it is read."""
         path = tmp_path / "x.log"
-        torn = lines([1])[:-20]
+        torn, behind = line(1)[:-20], line(2).replace(b'": "', b'":"', 1)  # begins as the renderer writes it
         quoting = b'{"event_type":"run","writer":"w1","seq":3,"name":"{\\"event_type\\":\\"x"'
-        path.write_bytes(torn + lines([2]) + quoting + b"\n" + lines([4]))
+        path.write_bytes(torn + behind + quoting + b"\n" + lines([4]))
         report = ReadReport()
         assert [2, 4] == numbers_of([path], report)
         assert 2 == report.bad_lines
