@@ -1,7 +1,8 @@
 """redact: takes secrets and personal data out of an event, before anything is cut or written.
 
 What is scanned follows from the event definitions: ids and times are not, numbers never are, and everything else is,
-to the bottom of nested values, keys included. A value under a name that says "secret" goes whole. A text that no rule
+to the bottom of nested values, keys included. A value under a name that says "secret" goes whole, and under one that
+says "card" also a number. A text that no rule
 touches costs one pass for the whole event and nothing is copied.
 
 In a structlog chain of your own, place it last before the renderer, behind `format_exc_info` or `dict_tracebacks`: an
@@ -19,7 +20,16 @@ from structllm.events import EVENTS, field_kinds
 from structllm.processors.redaction_keys import KeyRules, Verdict
 from structllm.processors.redaction_rules import PACKS
 from structllm.processors.redaction_scan import OVERLAP_CHARS, Rule, Scanner, marker_of
-from structllm.processors.redaction_walk import ERROR_RULE, INERT, MAX_CONTAINERS, Walk, looks_random, unused_name
+from structllm.processors.redaction_walk import (
+    ERROR_RULE,
+    INERT,
+    LONG_NAME_CHARS,
+    MAX_CONTAINERS,
+    Walk,
+    hides,
+    may_hide,
+    unused_name,
+)
 from structllm.processors.truncate import PREVIEW_CHARS, cut_text
 
 _MAX_NAMES = 4096  # names remembered; agents use a few hundred
@@ -104,7 +114,7 @@ class Redact:
             name
             for name, value in event_dict.items()
             if actions.get(name) != _SKIP
-            and (type(value) not in INERT or self._key_rules.judge(str(name)) is Verdict.DENIED)
+            and (type(value) not in INERT or hides(self._key_rules.judge(str(name)), value))
         ]
         for name in failed:
             event_dict[name] = marker_of(ERROR_RULE)
@@ -134,6 +144,8 @@ class Redact:
         """Judge a name; None when it may hold a secret itself or is no text."""
         if type(name) is not str:
             return Verdict.OPEN if type(name) in INERT else None
+        if len(name) >= LONG_NAME_CHARS and "://" in name:
+            return None
         verdict = self._verdicts.get(name)
         if verdict is None and self._scanner.is_clean(name):
             verdict = self._key_rules.judge(name)
@@ -207,7 +219,7 @@ class Redact:
 
     def _is_open(self, name: Any, value: Any) -> bool:
         verdict = self._verdict(name)
-        return verdict is Verdict.OPEN or (verdict is Verdict.SUSPECT and not looks_random(value))
+        return verdict is Verdict.OPEN or (verdict is not None and not may_hide(verdict, value))
 
     # ---- the rare event: something may have to go
 

@@ -25,6 +25,7 @@ _CARD_WORD = re.compile(
     rb"(?i)(?:\b|_|\\[bfnrt])"
     rb"(?:cards?|cc|visa|master ?card|amex|discover|credit|debit|pan|cvv|cvc|pay(?:ment|ing)?|paid)(?:\b|_)"
 )
+_NO_SEPARATORS = {ord(char): None for char in " -.\u00a0"}
 
 
 def is_card(text: bytes, start: int, end: int) -> bool:
@@ -37,6 +38,14 @@ def is_card(text: bytes, start: int, end: int) -> bool:
     if not _card_network(digits) or not _luhn(digits):
         return False
     return len(raw) > len(digits) or _near(_CARD_WORD, text, start, end, before=40, after=40)
+
+
+def is_card_number(value: object) -> bool:
+    """Say whether a value under a name that means a card is its number: 13 to 19 digits that pass Luhn."""
+    if isinstance(value, (int, str)):
+        digits = str(value).translate(_NO_SEPARATORS) if not isinstance(value, int) or 0 < value < 10**19 else ""
+        return 13 <= len(digits) <= 19 and digits.isascii() and digits.isdigit() and _luhn(digits.encode())
+    return False
 
 
 def _card_network(digits: bytes) -> bool:
@@ -226,6 +235,21 @@ def is_no_filler(text: bytes, start: int, end: int) -> bool:
     return not _is_filled(text[start:end], _PREFIX_BYTES)
 
 
+# What may stand before a key; the same as the edge in the patterns.
+_EDGE_BEFORE = re.compile(rb"(?:^|[^0-9A-Za-z]|%[0-9A-Fa-f]{2}|\\[bfnrt]|\\u[0-9A-Fa-f]{4}|\[[0-9;:]{0,16}[mKHJ])$")
+_RANDOM_RUN = re.compile(rb"[0-9A-Za-z]{10,}")
+
+
+def is_key_anywhere(text: bytes, start: int, end: int) -> bool:
+    """Say whether a key with a long prefix is one: inside a word only with a random part, unlike `task-proj-review`."""
+    if not is_no_filler(text, start, end):
+        return False
+    if end - start > _JUDGED_BYTES or _EDGE_BEFORE.search(text[max(0, start - 24) : start]):
+        return True
+    runs = _RANDOM_RUN.findall(text[start:end])
+    return any(len(_DIGIT.findall(run)) >= 2 and _LETTER.search(run) for run in runs)
+
+
 def _is_filled(value: bytes, bare_bytes: int) -> bool:
     """Say whether all but the first bytes repeat up to three characters; a key with such a tail is still a key."""
     tail = set(value[-_FILLER_BYTES:])
@@ -246,6 +270,16 @@ def is_password(text: bytes, start: int, end: int) -> bool:
         or (_CALLED.fullmatch(bare) and text[end : end + 1] == b"(")
         or (_NAME.fullmatch(bare) and _repeats_name(text, start, bare))
     )
+
+
+_PROSE = re.compile(
+    rb"(?i)and|argument|flag|for|from|given|instead|option|or|parameter|switch|to|value|when|without|you|your"
+)
+
+
+def is_argument(text: bytes, start: int, end: int) -> bool:
+    """Say whether what follows `--password` is a password, and not the rest of a sentence about the option."""
+    return is_password(text, start, end) and not _PROSE.fullmatch(_bare(text[start:end]))
 
 
 def is_token(text: bytes, start: int, end: int) -> bool:

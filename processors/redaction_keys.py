@@ -20,7 +20,9 @@ class Verdict(Enum):
     OPEN = "open"
     """Nothing: the value is scanned like any other."""
     SUSPECT = "suspect"
-    """May be a secret (`token`, `signature`): a text that looks random goes."""
+    """May be a secret (`token`, `signature`): a text that looks random goes, also inside a list or dict."""
+    CARD = "card"
+    """May be a payment card: digits that pass Luhn go, as text and as a number, also inside a list or dict."""
     DENIED = "denied"
     """A secret: the value goes whole, whatever it is."""
 
@@ -37,12 +39,24 @@ _DENIED_WORDS = _list(
     "password passwords passwd pwd passphrase passphrases passcode secret secrets credential credentials authorization "
     "cookie cookies mnemonic mnemonics apikey apisecret apitoken privatekey privkey accesstoken authtoken"
 )
-# Anywhere in a name, one right after the other.
+# A word that ends so was written without a separator: pgpassword, clientsecret, secretkey.
+_DENIED_ENDING = re.compile(
+    r"(?:password|passwd|passphrase|passcode|pwd|secret|credential|(?:api|access|auth|refresh|bearer|session|bot)token"
+    r"|(?:api|access|secret|private|signing|encryption|master|auth|hmac|ssh)key)s?$"
+)
+# Whose `pass` is a password: db_pass, smtpPass, userpass. The pass of anything else may be a second or a boarding pass.
+PASS_OWNER = (
+    "account|admin|amqp|api|app|basic|broker|client|database|db|email|exchange|ftp|http|https|imap|ldap|login|mail|mongo|"
+    "mq|my|mysql|pg|postgres|proxy|rabbitmq|redis|root|service|smtp|sql|ssh|sudo|svc|user|wallet|web"
+)
+_PASS_OWNERS = frozenset(PASS_OWNER.split("|"))
+_GLUED_PASS = re.compile(rf"(?:{PASS_OWNER})pass")
+# Anywhere in a name, one right after the other. A plural counts as well.
 _DENIED_PAIRS = frozenset(
     tuple(pair.split("_"))
     for pair in _list(
-        "api_key api_keys api_secret api_token api_sign api_passphrase bapi_sign access_key access_keys access_token "
-        "access_sign auth_key auth_token private_key private_keys priv_key signing_key encryption_key master_key "
+        "api_key api_secret api_token api_sign api_passphrase bapi_sign access_key access_token "
+        "access_sign auth_key auth_token private_key priv_key signing_key encryption_key master_key "
         "account_key shared_key ssh_key hmac_key refresh_token bearer_token session_token security_token id_token "
         "bot_token seed_phrase seed_words recovery_phrase recovery_words pass_word pass_phrase"
     )
@@ -53,9 +67,23 @@ _ABOUT_LAST = _list(
     "length len count name names type present required valid enabled disabled ttl expiry expires expired age policy "
     "version status env var field file url uri path arn at in"
 )
-_SUSPECT_LAST = _list("token signature")
+_SUSPECT_LAST = _list("token signature pass")
 _SUSPECT_NAMES = _list("key auth jwt pass sign sig")
 _NOT_SUSPECT = _list("next page prev previous continuation eos bos pad unk stop mask special")
+# Counts of an LLM session; a list of texts under such a name is left to scanning.
+_COUNTED_PAIRS = frozenset({("session", "tokens"), ("id", "tokens")})
+_CARD_WORDS = _list("pan cardnumber creditcard debitcard ccnumber cardno")
+_CARD_PAIRS = frozenset(
+    tuple(pair.split("_"))
+    for pair in _list(
+        "card_number card_no card_num card_nr credit_card debit_card payment_card bank_card cc_number cc_num"
+    )
+)
+_CARD_NAMES = _list("card cc")
+# Inside `token: {...}`, names that tell about the token and do not hold it.
+_DESCRIBING_LAST = _list(
+    "symbol chain network address model provider issuer description label created updated issued id"
+)
 
 
 def words_of(name: str) -> Words:
@@ -86,13 +114,43 @@ class KeyRules:
             return Verdict.DENIED
         if not words or words in self._allow or words[0] in _ABOUT_FIRST or words[-1] in _ABOUT_LAST:
             return Verdict.OPEN
-        if not _DENIED_WORDS.isdisjoint(words) or any(pair in _DENIED_PAIRS for pair in pairwise(words)):
+        if _is_denied(words):
             return Verdict.DENIED
+        if _is_card(words):
+            return Verdict.CARD
         if len(words) == 1 and words[0] in _SUSPECT_NAMES:
             return Verdict.SUSPECT
         if words[-1] in _SUSPECT_LAST and _NOT_SUSPECT.isdisjoint(words):
             return Verdict.SUSPECT
         return Verdict.OPEN
+
+    def describes(self, name: str) -> bool:
+        """Say whether a name inside a value that may be a secret only tells about it: `expires_at`, `symbol`."""
+        words = words_of(name)
+        return words in self._allow or (
+            bool(words) and (words[0] in _ABOUT_FIRST or words[-1] in _ABOUT_LAST or words[-1] in _DESCRIBING_LAST)
+        )
+
+
+def _is_denied(words: Words) -> bool:
+    if not _DENIED_WORDS.isdisjoint(words) or any(_is_denied_pair(pair) for pair in pairwise(words)):
+        return True
+    if any(_DENIED_ENDING.search(word) for word in words):
+        return True
+    *before, last = words
+    return (last == "pass" and not _PASS_OWNERS.isdisjoint(before[-1:])) or _GLUED_PASS.fullmatch(last) is not None
+
+
+def _is_denied_pair(pair: Words) -> bool:
+    return pair in _DENIED_PAIRS or (
+        pair[1][-1] == "s" and pair not in _COUNTED_PAIRS and (pair[0], pair[1][:-1]) in _DENIED_PAIRS
+    )
+
+
+def _is_card(words: Words) -> bool:
+    if len(words) == 1 and words[0] in _CARD_NAMES:
+        return True
+    return not _CARD_WORDS.isdisjoint(words) or any(pair in _CARD_PAIRS for pair in pairwise(words))
 
 
 def _compile(setting: str, names: Iterable[str]) -> tuple[Words, ...]:

@@ -12,6 +12,7 @@ scanner would report.
 from collections.abc import Mapping
 
 from structllm.processors import redaction_checks as checks
+from structllm.processors.redaction_keys import PASS_OWNER
 from structllm.processors.redaction_scan import Rule, Sample
 
 _LOWER = "abcdefghijklmnopqrstuvwxyz"
@@ -43,8 +44,9 @@ def _pem(kind: str, *lines: str, end: bool = True) -> str:
     return "\n".join((f"-----BEGIN {label}", *lines, *([f"-----END {label}"] if end else [])))
 
 
-# A key begins where a word begins, after `_`, or after an escape that ends in a letter: \n in JSON text, %3D in a URL.
-_ESCAPE = r"%[0-9A-Fa-f]{2}|\\[bfnrt]|\\u[0-9A-Fa-f]{4}"
+# A key begins where a word begins, after `_`, or after an escape that ends in a letter: \n in JSON text, %3D in a URL,
+# the colour of a terminal, whose first character may itself be escaped or lost.
+_ESCAPE = r"%[0-9A-Fa-f]{2}|\\[bfnrt]|\\u[0-9A-Fa-f]{4}|\[[0-9;:]{0,16}[mKHJ]"
 _EDGE = rf"(?:{_ESCAPE}|_|\b)"
 
 
@@ -53,40 +55,79 @@ def _format(id: str, body: str, *secrets: str, misses: tuple[str, ...]) -> Rule:
     return Rule(id, f"{_EDGE}({body})", tuple(Sample(secret) for secret in secrets), misses, checks.is_no_filler)
 
 
+def _long_format(id: str, body: str, *secrets: str, misses: tuple[str, ...], edged: str = "") -> Rule:
+    """Return the rule of a format whose prefix is so long that it is also recognised inside a word.
+
+    Args:
+        id: Of the rule.
+        body: What may stand inside a word.
+        secrets: Examples.
+        misses: Counterexamples.
+        edged: More formats of the same vendor, too short for that.
+    """
+    pattern = f"({body})|{_EDGE}({edged})" if edged else f"({body})"
+    return Rule(id, pattern, tuple(Sample(secret) for secret in secrets), misses, checks.is_key_anywhere, rescan=True)
+
+
 # What stands between a name and its value: closing quote (JSON-escaped or not) or bracket, a type, and = : := => .=
-_QUOTE = r"""(?:\\{0,3}["'`])?"""
+_QUOTE = r"""(?:\\*["'`])?"""
+_SPACE = r"(?:[ \t\x{a0}\x{2000}-\x{200b}\x{202f}\x{3000}]|\\+u(?:00a0|200[0-9ab]|202f|3000))*"
 _TYPE = r"(?:[ \t]*:[ \t]*(?:str|string|String|bytes|SecretStr|Optional\[str\])(?: \| None)?)?"
-_IS = _QUOTE + r"\]?" + _TYPE + r"[ \t]*(?:[:.]?=>?|:)[ \t]*"
-_QUOTED = (
-    r'"((?:[^"\\\n]|\\.)+)' + r"|'((?:[^'\\\n]|\\.)+)" + r"|`([^`\n]+)" + r"""|\\{1,3}["']((?:[^"'\\\n]|\\[^"'\n])+)"""
+_IS = _QUOTE + r"\]?" + _TYPE + _SPACE + r"(?:[:.]?=>?|[:\x{ff1a}\x{ff1d}]|\\+uff1[ad])" + _SPACE
+_IN_QUOTES = r'"((?:[^"\\\n]|\\.)+)' + r"|'((?:[^'\\\n]|\\.)+)" + r"|`([^`\n]+)" + r"""|\\+["']((?:\\*[^"'\\\n])+)"""
+
+# A list or an object that begins here and holds the value first: token: ["…"], "token": {"value": "…"}.
+_WITHIN = r"""(?:[\[({]\s*(?:\\*["'`][a-z_]{1,24}\\*["'`][ \t]*:[ \t]*)?)?"""
+_QUOTED = f"{_WITHIN}[bfru]{{0,2}}(?:{_IN_QUOTES})"
+
+_PASSWORD_NAME = r"(?:pass(?:word|wd|phrase|code)|pwd|(?:" + PASS_OWNER + r")[_.-]?pass)"
+_SECRET_NAME = (
+    r"(?:secret|token|apikey|credentials?|(?:access|api|auth|bearer|bot|refresh)[_. -]?tokens|"
+    r"(?:api|access|secret|private|signing|encryption|account|master|auth|hmac|ssh)[_. -]?keys?)"
 )
+
+
+def _pair(name: str) -> str:
+    """Return the pattern of what stands for `name = value` in tuples, XML and command lines."""
+    return (
+        r"""(?i)\([bu]?\\*["'][a-z0-9_.-]{0,32}"""
+        + name
+        + r"""\\*["'][ \t]*,[ \t]*[bfru]{0,2}\\*["']((?:\\*[^"'\\\n])+)\\*["'][ \t]*,?[ \t]*\)"""
+        + r"|<[a-z0-9_:.-]{0,32}"
+        + name
+        + r"(?: [^<>\n]{0,80})?>\s*([^<>\s][^<>\n]*)</"
+        + r"|--?[a-z-]{0,32}"
+        + name
+        + r"""[ \t]+(?:"([^"\n]+)"|'([^'\n]+)'|["']?([^\s"'`«»“”„<>\\-][^\s"'`«»“”„<>\\]*))"""
+    )
+
 
 # Printable ASCII without quotes, brackets and what separates values. Not written as [^…]: under (?i) a range beyond
 # ASCII takes k and s along, which U+212A and U+017F fold to.
 _HEADER = r"[!#$%&*+./0-9:=?@A-Z^_a-z{|}~-]"
 
 _MODEL_KEYS = (
-    _format(
+    _long_format(
         "anthropic-key",
         r"sk-ant-[A-Za-z0-9_-]{16,}",
         "sk-" + "ant-" + "api03-" + _body(93, _URL_SAFE) + "AA",
         misses=("sk-ant-...", "the sk-ant- prefix"),
     ),
-    _format(
+    _long_format(
         "openrouter-key",
         r"sk-or-(?:v[0-9]-)?[A-Za-z0-9]{16,}",
         "sk-" + "or-v1-" + _body(64, _HEX),
         misses=("sk-or-swim",),
     ),
-    _format(
+    _long_format(
         "langfuse-key",
         r"sk-lf-[0-9a-f-]{16,}",
         "sk-" + "lf-" + _uuid(),
         misses=("pk-lf-public",),
     ),
-    _format(
+    _long_format(
         "openai-key",
-        r"sk-(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{16,}|sk-[A-Za-z0-9]{20,}",
+        r"sk-(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{16,}",
         "sk-" + _body(20) + "T3Blbk" + "FJ" + _body(20),
         "sk-" + "proj-" + _body(74, _URL_SAFE) + "T3Blbk" + "FJ" + _body(74, _URL_SAFE),
         "sk-" + "svcacct-" + _body(60, _URL_SAFE),
@@ -96,7 +137,9 @@ _MODEL_KEYS = (
             "task-" + _body(32, _HEX),
             "sk-" + "x" * 48,
             "risk-adjustedreturnsofthestrategy",
+            "task-proj-estimate-of-quarter-2024",
         ),
+        edged="sk-[A-Za-z0-9]{20,}",
     ),
     _format(
         "google-key",
@@ -106,13 +149,15 @@ _MODEL_KEYS = (
         "ya" + "29." + _body(120, _URL_SAFE),
         misses=("AIza is the prefix", "AIzawa Tokyo"),
     ),
-    _format("groq-key", r"gsk_[A-Za-z0-9]{20,}", "gs" + "k_" + _body(52), misses=("gsk_model",)),
+    _long_format("groq-key", r"gsk_[A-Za-z0-9]{20,}", "gs" + "k_" + _body(52), misses=("gsk_model",)),
     _format("xai-key", r"xai-[A-Za-z0-9]{40,}", "x" + "ai-" + _body(80), misses=("xai-grok-beta",)),
     _format("huggingface-token", r"hf_[A-Za-z0-9]{30,}", "h" + "f_" + _body(34), misses=("hf_hub_download",)),
     _format("replicate-token", r"r8_[A-Za-z0-9]{30,}", "r" + "8_" + _body(37), misses=("r8_register",)),
-    _format("perplexity-key", r"pplx-[A-Za-z0-9]{32,}", "pp" + "lx-" + _body(48), misses=("pplx-70b-online",)),
-    _format("nvidia-key", r"nvapi-[A-Za-z0-9_-]{40,}", "nv" + "api-" + _body(64, _URL_SAFE), misses=("nvapi-docs",)),
-    _format(
+    _long_format("perplexity-key", r"pplx-[A-Za-z0-9]{32,}", "pp" + "lx-" + _body(48), misses=("pplx-70b-online",)),
+    _long_format(
+        "nvidia-key", r"nvapi-[A-Za-z0-9_-]{40,}", "nv" + "api-" + _body(64, _URL_SAFE), misses=("nvapi-docs",)
+    ),
+    _long_format(
         "langsmith-key",
         r"lsv2_(?:pt|sk)_[0-9a-f]{32}(?:_[0-9a-f]+)?",
         "lsv2" + "_pt_" + _body(32, _HEX) + "_" + _body(10, _HEX),
@@ -138,7 +183,7 @@ _SERVICE_KEYS = (
         ),
         ("aws_secret_access_key = ${AWS_SECRET}", "sha1 " + _body(40, _HEX)),
     ),
-    _format(
+    _long_format(
         "github-token",
         r"gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}",
         "gh" + "p_" + _body(36),
@@ -147,17 +192,17 @@ _SERVICE_KEYS = (
         "github" + "_pat_" + _body(22) + "_" + _body(59),
         misses=("ghp_short", "github_pat_docs"),
     ),
-    _format(
+    _long_format(
         "gitlab-token",
         r"gl(?:pat|dt|rt|cbt|ptt|ft|imt|soat|agent)-[A-Za-z0-9_.-]{20,}|gloas-[0-9a-f]{40,}",
         "gl" + "pat-" + _body(20, _URL_SAFE),
         misses=("glpat-doc", "glft-file"),
     ),
     _format("npm-token", r"npm_[A-Za-z0-9]{36,}", "np" + "m_" + _body(36), misses=("npm_config_registry",)),
-    _format(
+    _long_format(
         "pypi-token", r"pypi-AgE[A-Za-z0-9_-]{40,}", "py" + "pi-AgE" + _body(90, _URL_SAFE), misses=("pypi-AgEnt",)
     ),
-    _format(
+    _long_format(
         "slack-token",
         r"xox[abcdeprs]-[A-Za-z0-9-]{10,}|xapp-[0-9]-[A-Za-z0-9-]{10,}",
         "xo" + "xb-" + _body(12, _DIGITS) + "-" + _body(13, _DIGITS) + "-" + _body(24),
@@ -180,7 +225,7 @@ _SERVICE_KEYS = (
         (Sample(_body(10, "123456789") + ":" + "AA" + _body(33, _URL_SAFE), "https://api.telegram.org/bot{}/getMe"),),
         ("12345678:AAPL",),
     ),
-    _format(
+    _long_format(
         "stripe-key",
         r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{24,}",
         "sk" + "_live_" + _body(24),
@@ -188,7 +233,7 @@ _SERVICE_KEYS = (
         "wh" + "sec_" + _body(32),
         misses=("pk_live_" + _body(24), "sk_live_mode"),
     ),
-    _format(
+    _long_format(
         "sendgrid-key",
         r"SG\.[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}",
         "S" + "G." + _body(22) + "." + _body(43),
@@ -228,7 +273,7 @@ _GENERAL = (
     ),
     Rule(
         "bearer-token",
-        "(?i)" + _EDGE + r"""bearer(?:[ \t:=+]|%20)+\\{0,3}["'`]?([A-Za-z0-9._~+/=-]{12,})""",
+        "(?i)" + _EDGE + r"""bearer(?:[ \t:=+]|%20)+\\*["'`]?([A-Za-z0-9._~+/=-]{12,})""",
         (Sample(_body(40), "Bearer {}"), Sample(_body(32, _HEX), '{"auth": "bearer {}"}')),
         ("the bearer of this message", "bearer authentication-mechanism", "Bearer $ACCESS_TOKEN_123"),
         checks.is_token,
@@ -247,7 +292,7 @@ _GENERAL = (
         + r"""(?:authorization|x-(?:api-?key|auth-token|access-token|amz-security-token|goog-api-key|mbx-apikey)|"""
         r"""api-(?:key|sign)|apca-api-(?:key-id|secret-key)|(?:cb|ok)-access-(?:key|sign|passphrase)|"""
         r"""kc-api-(?:key|sign|passphrase)|x-bapi-(?:api-key|sign)|x-gemini-(?:apikey|signature))"""
-        r"""\\{0,3}["'`]?\]?[ \t]*[:=,][ \t]*\\{0,3}["'`]?(""" + _HEADER + "+(?: " + _HEADER + "{6,})?)",
+        r"""\\*["'`]?\]?[ \t]*[:=,][ \t]*\\*["'`]?(""" + _HEADER + "+(?: " + _HEADER + "{6,})?)",
         (
             Sample("Bearer " + _body(24, _HEX), "Authorization: {}"),
             Sample("Token " + _body(40), '{"authorization": "{}"}'),
@@ -262,7 +307,7 @@ _GENERAL = (
         "cookie-header",
         "(?i)"
         + _EDGE
-        + r"""(?:set-)?cookie\\{0,3}["'`]?\]?[ \t]*[:=,][ \t]*\\{0,3}["'`]?([^\s=;"'`\\]{1,64}=[^"'`\\\r\n]{4,})""",
+        + r"""(?:set-)?cookie\\*["'`]?\]?[ \t]*[:=,][ \t]*\\*["'`]?([^\s=;"'`\\]{1,64}=[^"'`\\\r\n]{4,})""",
         (
             Sample("sid=" + _body(32) + "; theme=dark", "Cookie: {}\nHost: x"),
             Sample("s=" + _body(20), '{"set-cookie": "{}"}'),
@@ -295,7 +340,7 @@ _GENERAL = (
     ),
     Rule(
         "password",
-        r"(?i)(?:pass(?:word|wd|phrase|code)|pwd)(?:" + _IS + "(?:" + _QUOTED + r"""|([^\s"'`«»“”„<>\\]+))"""
+        "(?i)" + _PASSWORD_NAME + "(?:" + _IS + "(?:" + _QUOTED + r"""|([^\s"'`«»“”„<>\\]+))"""
         r"""|(?-i: is| was):? ["'`]?([^\s"'`«»“”„<>\\]*[0-9][^\s"'`«»“”„<>\\]*)"""
         r"""|[ \t]["'`]([^\s"'`«»“”„<>\\]*[0-9][^\s"'`«»“”„<>\\]*))""",
         (
@@ -305,6 +350,11 @@ _GENERAL = (
             Sample("s3cr3t" + "Value", 'log: {\\"passphrase\\":\\"{}\\",\\"a\\":1}'),
             Sample("qwe" + "rty99", "my password is {} ok"),
             Sample("swordf" + "ish", "PGPASSWORD={} psql"),
+            Sample("hunter" + "2", "DB_PASS={}"),
+            Sample("sword" + "fish", "password=b'{}'"),
+            Sample("qwe" + "rty99", 'password=f"{}"'),
+            Sample("qwe" + "rty98", '\\\\\\"password\\\\\\": \\\\\\"{}\\\\\\",'),
+            Sample("qwe" + "rty97", "password\u00a0\uff1a\u00a0{}"),
         ),
         (
             "password: required",
@@ -315,6 +365,8 @@ _GENERAL = (
             "password: ********",
             "the password is missing",
             "passwords: 12",
+            "compass: north-west-12",
+            "first_pass: ok",
             "password = get_password()",
             'password: "<your password>"',
         ),
@@ -323,12 +375,7 @@ _GENERAL = (
     ),
     Rule(
         "secret-value",
-        r"(?i)(?:secret|token|apikey|credentials?|"
-        r"(?:api|access|secret|private|signing|encryption|account|master|auth|hmac|ssh)[_. -]?key)(?:"
-        + _IS
-        + "(?:"
-        + _QUOTED
-        + r"""|([!#$%*+./0-9:=?@A-Z^_a-z|~-]+))"""
+        "(?i)" + _SECRET_NAME + "(?:" + _IS + "(?:" + _QUOTED + r"""|([!#$%*+./0-9:=?@A-Z^_a-z|~-]+))"""
         r"""|(?-i: is| was|[ \t]):?[ \t]?["'`]?([A-Za-z0-9+/=_.-]{16,}))""",
         (
             Sample(_body(24), "api_key={}"),
@@ -338,6 +385,9 @@ _GENERAL = (
             Sample(_body(48), "--token {} --symbol BTC"),
             Sample(_body(20), "SIGNING_KEY: {}"),
             Sample(_body(64), "My API key is {}, keep it"),
+            Sample(_body(20), 'token: ["{}"]'),
+            Sample(_body(20), '"token": {"value": "{}"}'),
+            Sample(_body(20), '"access_tokens": ["{}"]'),
         ),
         (
             "token: BTC",
@@ -352,6 +402,38 @@ _GENERAL = (
             "max_tokens=1000",
             "api_key: <your-api-key-1234>",
         ),
+        checks.is_token,
+        rescan=True,
+    ),
+    Rule(
+        "pass-value",  # `pass` alone means many things
+        "(?i)" + _EDGE + "pass" + _IS + "(?:" + _QUOTED + r"""|([^\s"'`«»“”„<>\\]+))""",
+        (Sample(_body(12), "pass={}"), Sample(_body(12), '{"user": "x", "my_other_pass": "{}"}')),
+        ("pass: ok", "pass: 12/14", "pass=True", "second pass: done", "bypass=a1b2c3d4e5"),
+        checks.is_token,
+        rescan=True,
+    ),
+    Rule(
+        "password-pair",
+        _pair("(?:" + _PASSWORD_NAME + "|pass)"),
+        (
+            Sample("qwe" + "rty99", "('password', '{}')"),
+            Sample("swordf" + "ish", "mysql --password {} -h db"),
+            Sample("sword" + "fish1", "<db:password>{}</db:password>"),
+        ),
+        ("use --password to log in", "--password --host x", "<password></password>", "('name', 'password')"),
+        checks.is_argument,
+        rescan=True,
+    ),
+    Rule(
+        "secret-pair",
+        _pair(_SECRET_NAME),
+        (
+            Sample(_body(24), "('client_secret', '{}')"),
+            Sample(_body(12), "--api-key {}"),
+            Sample(_body(24), "<ApiKey>{}</ApiKey>"),
+        ),
+        ("('token', 'BTC')", "--token ETH", "<token>ETH</token>", "('total_tokens', '150')"),
         checks.is_token,
         rescan=True,
     ),
@@ -407,15 +489,15 @@ _CRYPTO = (
     ),
     Rule(
         "seed-phrase",
-        r"""(?i)(?:seed|recovery|mnemonic|backup|secret)(?:[ _-]?(?:phrase|words?|mnemonic))?\\{0,3}["'`]?[ \t]*"""
-        r"""(?:is|are|[:=])\s*\\{0,3}["'`]?((?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8})""",
+        r"""(?i)(?:seed|recovery|mnemonic|backup|secret)(?:[ _-]?(?:phrase|words?|mnemonic))?\\*["'`]?[ \t]*"""
+        r"""(?:is|are|[:=])\s*\\*["'`]?((?:[a-z]{3,8}[ ,]{1,2}){11,23}[a-z]{3,8})""",
         (Sample(_SEED_WORDS, "seed phrase: {}"), Sample(_SEED_WORDS, '{"mnemonic": "{}"}')),
         ("seed: 42", "recovery: the market may turn", "the seed phrase is never stored"),
     ),
     Rule(
         "exchange-key",
-        r"""(?i)(?:key|secret|passphrase)\\{0,3}["'`]?(?: (?:for|on|of) [a-z.]+)?(?: is| was)?"""
-        r"""[ \t]*[:= ][ \t]*\\{0,3}["'`]?([A-Za-z0-9+/=_-]{16,})""",
+        r"""(?i)(?:key|secret|passphrase)\\*["'`]?(?: (?:for|on|of) [a-z.]+)?(?: is| was)?"""
+        r"""[ \t]*[:= ][ \t]*\\*["'`]?([A-Za-z0-9+/=_-]{16,})""",
         (
             Sample(_body(64), "Binance key {} for the bot"),
             Sample(_body(56, _BASE64), "the key for Kraken is {}"),

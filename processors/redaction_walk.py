@@ -1,5 +1,6 @@
 """The closer look at an event in which something may have to go: rebuilds what changes and nothing else."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -8,7 +9,7 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-from structllm.processors.redaction_checks import MARKER, is_token
+from structllm.processors.redaction_checks import MARKER, is_card_number, is_token
 from structllm.processors.redaction_keys import KeyRules, Verdict
 from structllm.processors.redaction_scan import Scanner, marker_of
 
@@ -24,7 +25,11 @@ INERT: frozenset[Any] = frozenset({NoneType, bool, int, float, datetime, date, t
 MAX_CONTAINERS = 20_000
 """Containers looked at in one event; a list that contains itself twice has no end."""
 
+LONG_NAME_CHARS = 200
+"""Names that were no text are cut here by `Normalise`, maybe inside a secret."""
+
 _MAX_DEPTH = 64
+_URL_BEYOND_USER = re.compile(r"[\s/?#@\[]")
 
 
 class Walk:
@@ -44,8 +49,15 @@ class Walk:
         self._above: set[int] = set()
         self._containers = MAX_CONTAINERS
 
-    def value(self, value: Any) -> Any:
-        """Return the value without secrets: the same object when there was none."""
+    def value(self, value: Any, verdict: Verdict = Verdict.OPEN) -> Any:
+        """Return the value without secrets: the same object when there was none.
+
+        Args:
+            value: Anything.
+            verdict: What the name above the value says about it.
+        """
+        if verdict is not Verdict.OPEN and hides(verdict, value):
+            return self.denied(value)
         if type(value) in INERT:
             return value
         if isinstance(value, str):
@@ -55,7 +67,7 @@ class Walk:
             clean = self.text(text)
             return value if clean is text else clean.encode("latin-1")
         if isinstance(value, (Mapping, list, tuple, set, frozenset)):
-            return self._container(value)
+            return self._container(value, verdict)
         return value if isinstance(value, (int, float)) else _type_name(value)
 
     def text(self, text: str, limit_chars: int | None = None) -> str:
@@ -68,14 +80,26 @@ class Walk:
         self.rules += rules
         return clean
 
-    def item(self, name: Any, value: Any) -> tuple[Any, Any]:
-        """Return name and value of a field, the value judged by its name first."""
+    def item(self, name: Any, value: Any, above: Verdict = Verdict.OPEN) -> tuple[Any, Any]:
+        """Return name and value of a field, the value judged by its name first, then by the name above it."""
         verdict, new_name = self._verdict(name), name
         if verdict is None:
-            verdict, new_name = self._key_rules.judge(_as_text(name)), self.value(name)
-        if verdict is Verdict.DENIED or (verdict is Verdict.SUSPECT and looks_random(value)):
-            return new_name, self.denied(value)
-        return new_name, self.value(value)
+            verdict, new_name = self._key_rules.judge(_as_text(name)), self._name(name)
+        if verdict is Verdict.OPEN and above is not Verdict.OPEN and not self._key_rules.describes(_as_text(name)):
+            verdict = above
+        return new_name, self.value(value, verdict)
+
+    def _name(self, name: Any) -> Any:
+        """Return a name without secrets; of one as long as a cut one, also the URL password whose end was cut off."""
+        clean = self.value(name)
+        if not isinstance(clean, str) or len(clean) < LONG_NAME_CHARS:
+            return clean
+        before, scheme, authority = clean.rpartition("://")
+        user, colon, password = authority.partition(":")
+        if not scheme or not colon or password.isdigit() or _URL_BEYOND_USER.search(authority):
+            return clean
+        self.rules.append("url-password")
+        return f"{before}{scheme}{user}:{marker_of('url-password')}"
 
     def denied(self, value: Any) -> Any:
         """Return the marker, unless there is nothing to hide or it was hidden before."""
@@ -84,39 +108,56 @@ class Walk:
         self.rules.append(KEY_RULE)
         return marker_of(KEY_RULE)
 
-    def _container(self, value: Any) -> Any:
+    def _container(self, value: Any, verdict: Verdict) -> Any:
         self._containers -= 1
         identity, is_mapping = id(value), isinstance(value, Mapping)
         if identity in self._above or len(self._above) >= _MAX_DEPTH or self._containers < 0:
             return _type_name(value)
         self._above.add(identity)
         try:
-            return self._mapping(value) if is_mapping else self._elements(value)
+            return self._mapping(value, verdict) if is_mapping else self._elements(value, verdict)
         finally:
             self._above.discard(identity)
 
-    def _mapping(self, value: Any) -> Any:
+    def _mapping(self, value: Any, verdict: Verdict) -> Any:
         clean: dict[Any, Any] = {}
         changed = type(value) is not dict
         for name, item in value.items():
-            new_name, new_item = self.item(name, item)
+            new_name, new_item = self.item(name, item, verdict)
             changed = changed or new_name is not name or new_item is not item
             clean[unused_name(new_name, clean)] = new_item
         return clean if changed else value
 
-    def _elements(self, value: Any) -> Any:
+    def _elements(self, value: Any, verdict: Verdict) -> Any:
         kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType]  # the class of anything
         plain: Any = next(plain for plain in (list, tuple, set, frozenset) if issubclass(kind, plain))
         old: list[Any] = list(value)
-        new = [self.value(item) for item in old]
+        new = [self.value(item, verdict) for item in old]
         return value if kind is plain and all(map(is_, new, old)) else plain(new)
 
 
-def looks_random(value: Any) -> bool:
+def hides(verdict: Verdict, value: Any) -> bool:
+    """Say whether a value goes whole because of what its name says."""
+    if verdict is Verdict.SUSPECT:
+        return _looks_random(value)
+    return verdict is Verdict.DENIED or (verdict is Verdict.CARD and is_card_number(value))
+
+
+def may_hide(verdict: Verdict, value: Any) -> bool:
+    """Say whether a value, or something inside it, may go because of what its name says."""
+    if type(value) not in INERT and not isinstance(value, str) and verdict is not Verdict.OPEN:
+        return True
+    return hides(verdict, value)
+
+
+def _looks_random(value: Any) -> bool:
     """Say whether a value under a name that may mean a secret is a text that looks like one."""
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogatepass")
+    elif isinstance(value, (bytes, bytearray)):
+        data = bytes(value)
+    else:
         return False
-    data = value.encode("utf-8", "surrogatepass")
     return not MARKER.fullmatch(data) and is_token(data, 0, len(data))
 
 

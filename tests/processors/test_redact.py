@@ -190,13 +190,16 @@ client_secret clientSecret secret aws_secret_access_key private_key privateKey w
 cookies mnemonic seed_phrase seedPhrase access_token accessToken AccessToken refresh_token auth_token OAuthToken
 id_token session_token API-Sign CB-ACCESS-SIGN OK-ACCESS-KEY credentials user_credentials signing_key encryption_key
 master_key account_key ssh_key x_bapi_sign password_hash
+db_pass user_pass DB_PASS smtpPass dbpass userpass PGPASSWORD dbpassword adminpwd secretkey
+clientsecret secret_key access_tokens refreshTokens api_tokens signing_keys
 """
 OPEN = """
 total_tokens prompt_tokens completion_tokens max_tokens token_usage tokens_per_second cached_tokens tokens tokenizer
 session_id request_id author authority authors cache_key public_key publicKey idempotency_key primary_key sort_key
 keyboard monkey turkey hockey keys secretary passwordless bypass compass passenger symbol signal significant design
 assign designated has_password password_length password_policy secret_name api_key_count api_key_present cookie_count
-next_page_token eos_token rsi macd current_price key_level support_key
+next_page_token next_tokens session_tokens passed passing pass_rate compasses japan company pandas cardinal
+discard account_number scorecard eos_token rsi macd current_price key_level support_key
 """
 
 
@@ -234,6 +237,56 @@ class TestKeyNames:
         )
         assert {name: MARKED_NAME} == event["market_context"]
         assert ({name: "ETH"}, {name: address}, {name: 3}) == (event["risk"], event["more"], event["count"])
+
+    @pytest.mark.parametrize("name", ["token", "signature", "auth", "pass", "root_token", "second_pass"])
+    def test_list_or_dict_under_a_name_that_may_mean_a_secret(self, name: str) -> None:
+        """A random text goes from a list or a dict as well; what describes it, counts and words stay."""
+        random = "k3Jx9" + "Qm2Vz8"
+        event = redact(
+            request(
+                market_context={name: ["ETH", random, 3]},
+                risk={name: {"value": random, "parts": [{"v": random}], "count": 3, "symbol": "ETH2-USD-24"}},
+                more={name: {"expires_at": "2024-01-15T10:30:45Z", "provider": "gpt-4o-2024-08-06"}},
+                raw={name: random.encode()},
+            )
+        )
+        assert {name: ["ETH", MARKED_NAME, 3]} == event["market_context"]
+        expected = {"value": MARKED_NAME, "parts": [{"v": MARKED_NAME}], "count": 3, "symbol": "ETH2-USD-24"}
+        assert {name: expected} == event["risk"]
+        assert {name: {"expires_at": "2024-01-15T10:30:45Z", "provider": "gpt-4o-2024-08-06"}} == event["more"]
+        assert {name: MARKED_NAME} == event["raw"]
+
+    @pytest.mark.parametrize(
+        "name", ["card_number", "cardNumber", "cc_number", "pan", "PAN", "credit_card", "card", "cc"]
+    )
+    def test_card_under_its_name(self, name: str) -> None:
+        """Digits that pass Luhn go under a card's name: as text, as a number, grouped, and inside a list or dict."""
+        digits = "4" + "1" * 15
+        cards = [digits, int(digits), " ".join(["4111", *["1111"] * 3]), [int(digits)], {"value": int(digits)}]
+        expected = [MARKED_NAME, MARKED_NAME, MARKED_NAME, [MARKED_NAME], {"value": MARKED_NAME}]
+        assert expected == [redact(request(market_context={name: card}))["market_context"][name] for card in cards]
+        assert MARKED_NAME == redact(request(**{name: int(digits)}))[name]
+
+    @pytest.mark.parametrize(
+        "value", [4111111111111112, 42, -(4 * 10**15), True, 4.5, None, "gold", "4111111111111112"]
+    )
+    def test_no_card_under_its_name(self, value: Any) -> None:
+        """What fails Luhn or has another length is no card, and a card elsewhere is a number like any other."""
+        card = int("4" + "1" * 15)
+        event = redact(request(market_context={"card_number": value, "volume": card}))
+        assert ({"card_number": value, "volume": card}, False) == (event["market_context"], "redactions" in event)
+
+    def test_on_error_takes_a_card(self) -> None:
+        """When the processor failed, a number under a card's name goes like a text, and other numbers stay."""
+        card = int("4" + "1" * 15)
+        event = Redact().on_error(request(card_number=card, volume=card))
+        assert (ERROR, card) == (event["card_number"], event["volume"])
+
+    def test_long_name_that_ends_inside_a_url_password(self) -> None:
+        """A name that was cut before the @ of a URL shows nothing of its password; a port is none."""
+        url, port = "postgres://agent:" + "Qm2Vz8" * 40, "x" * 190 + "http://localhost:8080"
+        event = redact(request(market_context={"[" + url[:199]: 1, port: 2}))
+        assert {"[postgres://agent:[REDACTED:url-password]": 1, port: 2} == event["market_context"]
 
     def test_deny_keys_add_names(self) -> None:
         """A name of the user's hides values in names that contain its words, and also our own text fields."""

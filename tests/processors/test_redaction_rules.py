@@ -151,6 +151,84 @@ class TestRules:
         text = form.replace("{n}", name).replace("{v}", value)
         assert text.replace(value, "***") == re.sub(r"\[REDACTED:[a-z-]+\]", "***", redacted(text))
 
+    @pytest.mark.parametrize(
+        "form",
+        [
+            "password=b'{v}'",
+            'password=f"{v}"',
+            "('password', '{v}')",
+            "(b'db_password', b'{v}')",
+            "run --password {v} now",
+            "run --db-pass '{v}' now",
+            "<password>{v}</password>",
+            '<ns:password type="text">{v}</ns:password>',
+            "password\u00a0=\u00a0{v}",
+            "password\uff1a{v}",
+            "DB_PASS={v}",
+            "PGPASSWORD={v}",
+            "user_pass: {v}",
+            "pass={v}",
+            "token: ['{v}']",
+            '"token": {"value": "{v}"}',
+            "('client_secret', '{v}')",
+            "<api_key>{v}</api_key>",
+        ],
+    )
+    def test_other_notations(self, form: str) -> None:
+        """Literals with a prefix, tuples, options, elements, other blanks and colons: exactly the value goes."""
+        value = "hunter" + "2Xyz"
+        clean = re.sub(r"\[REDACTED:[a-z-]+\]", "***", redacted(form.replace("{v}", value)))
+        assert form.replace("{v}", "***") == clean
+
+    @pytest.mark.parametrize("depth", range(6))
+    def test_json_in_json(self, depth: int) -> None:
+        """However often text was escaped as JSON, the value goes and every level can still be read."""
+        text = json.dumps({"password": "hunter" + "2Xyz", "n": 1})
+        for _ in range(depth):
+            text = json.dumps(text)
+        clean: object = redacted(text)
+        while isinstance(clean, str):
+            clean = json.loads(clean)
+        assert {"password": "[REDACTED:password]", "n": 1} == clean
+
+    @pytest.mark.parametrize(
+        "before", ["\x1b[32m", "\x1b[1;31m", "\x1b[K", "\\x1b[0m", "\\u001b[38;5;12m", "[32m", "\\n", "%3D", "_", "é"]
+    )
+    @pytest.mark.parametrize("start", ["sk-" + "ant-", "sk-", "gh" + "p_", "x" + "ai-", "AK" + "IA"])
+    def test_edges(self, before: str, start: str) -> None:
+        """A key may follow the colour of a terminal, an escape or a letter of another script."""
+        key = start + "A7K2L9Q4Z8T1W5B3" * 3
+        assert key[4:] not in redacted(before + key + " x")
+
+    @pytest.mark.parametrize("before", ["1", "key", "A"])
+    @pytest.mark.parametrize(
+        "start", ["sk-" + "ant-", "sk-" + "proj-", "github" + "_pat_", "xox" + "b-", "sk" + "_live_"]
+    )
+    def test_long_prefix_inside_a_word(self, before: str, start: str) -> None:
+        """A key whose prefix nothing else has is found even where text touches it."""
+        clean = redacted(before + start + "a7Gk2Lm9Qx4Zr8Tv1Wy5" * 2)
+        assert clean.startswith(f"{before}[REDACTED:")
+        assert clean.endswith("]")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "task-ant-colony-optimisation-of-2024-trades",
+            "desk-proj-estimate-for-the-quarter-2024",
+            "compass=north12ab",
+            "bypass=a1b2c3d4e5",
+            "passing: 12345abcdef",
+            "tests pass: 12 of 14",
+            'required: ["password", "email"]',
+            'token: ["BTC", "ETH"], "tokens": [101, 102]',
+            'token: {"symbol": "ETH"}',
+            "The --password option, the --token flag",
+        ],
+    )
+    def test_words_that_resemble_names_and_keys(self, text: str) -> None:
+        """Slugs, directions, test results and prose about an option hold no secret."""
+        assert text == redacted(text)
+
 
 class TestOpenEnds:
     def test_private_key_block_without_end_goes_to_the_end(self) -> None:
