@@ -173,7 +173,7 @@ def _with_arguments(
     settings: LLMSettings | Mapping[str, Any] | None,
     log_level: str | None,
     log_file: str | Path | None,
-    sinks: Sequence[Sink | SinkConfig | Mapping[str, Any] | str] | None,
+    sinks: object,
 ) -> LLMSettings:
     if log_file is not None and sinks is not None:
         raise ConfigError("log_file= and sinks= both say where to write; give one of them")
@@ -183,7 +183,8 @@ def _with_arguments(
     if log_file is not None:
         overrides["sinks"] = [{"type": "file", "path": log_file}]
     if sinks is not None:
-        overrides["sinks"] = list(sinks) if isinstance(sinks, Iterable) and not isinstance(sinks, str) else sinks
+        listed = isinstance(sinks, Iterable) and not isinstance(sinks, str)
+        overrides["sinks"] = list(cast("Iterable[Any]", sinks)) if listed else sinks
     return load_settings(**overrides) if settings is None else LLMSettings.of(settings).replace(**overrides)
 
 
