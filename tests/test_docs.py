@@ -45,6 +45,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DIRECTIVES = {"file", "lines", "output", "exit", "no-run", "setup"}
 COMMAND_S = 60.0
 FOLLOW_S = 10.0
+FOLLOW_END_S = 0.5
 
 # A machine without these still runs the tests: lines that use them are checked for their syntax alone.
 OPTIONAL_TOOLS = ("jq", "rg", "duckdb", "lnav")
@@ -398,13 +399,16 @@ class Page:
         process = self._start(command, output)
         deadline = time.monotonic() + FOLLOW_S
         try:
+            shown = False
             while time.monotonic() < deadline:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    ended = process.wait(timeout=0.05)
+                    # Once it has shown what it should it gets longer: a usage error is printed shortly before the end.
+                    ended = process.wait(timeout=FOLLOW_END_S if shown else 0.05)
                     raise DocsError(f"`{command.text}` ended with {ended}:\n{output.read_text(encoding='utf-8')}")
-                self._printed = output.read_text(encoding="utf-8")
-                if matches(command.expected, self._printed) if command.expected else self._printed:
+                if shown:
                     return
+                self._printed = output.read_text(encoding="utf-8")
+                shown = matches(command.expected, self._printed) if command.expected else bool(self._printed)
         finally:
             stop(process)
         if command.expected is not None:
