@@ -206,9 +206,7 @@ class Emitter:
 
         A request and its response pass a level filter together: such routes get a request once it has failed.
         """
-        at_once = self.fan_out.choose(event_type, LEVELS[level])
-        raised = self.fan_out.choose(event_type, LEVELS[raised_level])
-        return tuple(route for route in raised if route not in at_once)
+        return self.fan_out.choose_late(event_type, LEVELS[level], LEVELS[raised_level])
 
     def write_late(self, event: Mapping[str, Any], routes: Sequence[Route]) -> None:
         """Write an event that already went through the chain to routes that passed it over. Never raises."""

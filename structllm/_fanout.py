@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from structllm._types import Record, Sink
@@ -73,10 +74,9 @@ class Route:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                try:
+                # No record is lost by a failure here: what the sink took it has, what it did not take is counted.
+                with suppress(Exception):
                     self.sink.close()
-                except Exception:
-                    self._dropped["close_failed"] += 0
 
     def stats(self) -> dict[str, Any]:
         """Return accepted, delivered, dropped by reason, and pending (records)."""
@@ -100,6 +100,7 @@ class FanOut:
         self._least_level = least_level
         self._report = report
         self._chosen: dict[tuple[str, int], tuple[Route, ...]] = {}
+        self._late: dict[tuple[str, int, int], tuple[Route, ...]] = {}
 
     def choose(self, event_type: str, level: int) -> tuple[Route, ...]:
         """Return the routes for this kind of record. Remembered, since there are few kinds."""
@@ -110,6 +111,16 @@ class FanOut:
             chosen = tuple(route for route in self.routes if above and route.wants(event_type, level))
             self._chosen[key] = chosen
         return chosen
+
+    def choose_late(self, event_type: str, level: int, raised_level: int) -> tuple[Route, ...]:
+        """Return the routes that pass over a record of this level but take it at the raised one. Remembered, too."""
+        key = (event_type, level, raised_level)
+        late = self._late.get(key)
+        if late is None:
+            at_once = self.choose(event_type, level)
+            late = tuple(route for route in self.choose(event_type, raised_level) if route not in at_once)
+            self._late[key] = late
+        return late
 
     def write(self, record: Record, routes: Sequence[Route]) -> None:
         """Hand the record to each of the routes. Never raises."""

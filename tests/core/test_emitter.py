@@ -282,7 +282,8 @@ def work():
         logger.log_completion_response(logger.log_completion_request("mail me at a@b.org " * 50, "o3-mini"), "x " * 200)
 for _ in range(3):
     threading.Thread(target=work, daemon=True).start()
-time.sleep(0.2)
+while logger.get_metrics()["total_completions"] < 100:
+    time.sleep(0.001)
 """
 
     def test_daemon_threads_that_log_do_not_abort_the_process(self, tmp_path: Path) -> None:
