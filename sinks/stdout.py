@@ -51,6 +51,7 @@ class StdoutSink:
     def __init__(self, *, format: Format = "json") -> None:
         self._format = format
         self._lock = threading.RLock()
+        self._forked = False
 
     def write(self, batch: Sequence[Record], /) -> None:
         """Write the records, one line each."""
@@ -62,7 +63,7 @@ class StdoutSink:
         lines = b"".join(self._lay_out(record, terminal) for record in batch)
         with self._lock:
             try:
-                _write(stream, lines)
+                _write(stream, lines, flush=not self._forked)
             except BrokenPipeError:
                 raise SinkRejected("broken_pipe", "nobody reads standard output") from None
             except OSError as error:
@@ -78,6 +79,7 @@ class StdoutSink:
     def reset_after_fork(self) -> None:
         """Take a new lock in a forked child: the old one may be held by a thread that exists in the parent alone."""
         self._lock = threading.RLock()
+        self._forked = True
 
     def _lay_out(self, record: Record, terminal: bool) -> bytes:
         if self._format == "json" or (self._format == "auto" and not terminal):
@@ -87,14 +89,19 @@ class StdoutSink:
         return (format_event(record.event, color=color, width=width) + "\n").encode()
 
 
-def _write(stream: IO[str], lines: bytes) -> None:
-    """Write past the stream's buffer where it has a descriptor, so that a line is one `os.write`."""
+def _write(stream: IO[str], lines: bytes, *, flush: bool) -> None:
+    """Write past the stream's buffer where it has a descriptor, so that a line is one `os.write`.
+
+    The flush keeps the order with what the host printed. A forked child does without: the stream has a lock of its own,
+    which a thread of the parent may have held at the fork, and would wait for it for ever.
+    """
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):
         stream.write(lines.decode())
         stream.flush()
         return
-    stream.flush()
+    if flush:
+        stream.flush()
     while lines:
         lines = lines[os.write(descriptor, lines) :]

@@ -21,15 +21,18 @@ class Route:
         self.sink = sink
         self.level = level
         self.events = events
-        self.reset_after_fork()
+        self._begin()
 
     def reset_after_fork(self) -> None:
         """Begin a new account with a new lock: the old one may be held by a thread that this process does not have."""
-        # Re-entrant, since a finaliser or signal handler may log in the middle of a write of the same thread.
-        self._lock = threading.RLock()
         renew = getattr(self.sink, "reset_after_fork", None)
         if renew is not None:
             renew()
+        self._begin()
+
+    def _begin(self) -> None:
+        # Re-entrant, since a finaliser or signal handler may log in the middle of a write of the same thread.
+        self._lock = threading.RLock()
         self._accepted = 0
         self._delivered = 0
         self._dropped: Counter[str] = Counter()
