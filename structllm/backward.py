@@ -4,7 +4,7 @@ import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import closing
 from io import BufferedReader
 from itertools import islice
 from typing import Any
@@ -14,15 +14,16 @@ from structllm.segment import (
     STDIN,
     Entry,
     Log,
+    LogFile,
     ReadReport,
+    Walk,
     find_logs,
-    open_files,
     parse,
     read_file,
     timestamp_of,
     unique,
 )
-from structllm.unpack import is_packed
+from structllm.segment.reading import standard_input
 
 _BLOCK_BYTES = 64 * 1024
 
@@ -45,22 +46,31 @@ def read_last(
 
 
 def _last_of_log(log: Log, count: int, accept: Callable[[Mapping[str, Any]], bool], report: ReadReport) -> list[Entry]:
+    if log.live == STDIN:
+        report.files += 1
+        forward = unique(read_file(STDIN, standard_input(), report, live=False), report)
+        return list(deque((entry for entry in forward if accept(entry.event)), maxlen=count))
     newest_first: list[Entry] = []
-    with ExitStack() as stack:
-        for path, file in reversed(open_files(log, report, stack)):
-            wanted = count - len(newest_first)
-            if not wanted:
-                break
-            live = path == log.live and path != STDIN
-            if path != STDIN and file.seekable() and not is_packed(file):
-                lines = _lines_backwards(file, report, live=live)
-                entries = (entry for entry in unique(parse(path, lines, report), report) if accept(entry.event))
-                newest_first.extend(islice(entries, wanted))
-            else:
-                forward = unique(read_file(path, file, report, live=live), report)
-                last = deque((entry for entry in forward if accept(entry.event)), maxlen=wanted)
+    with closing(Walk(log, report)) as walk:
+        for file in walk:
+            report.files += 1
+            entries = (entry for entry in unique(_events_of(file, log, report), report) if accept(entry.event))
+            if file.packed or not file.is_regular:
+                # It can be read forwards alone, and then only the last events are kept.
+                last = deque(entries, maxlen=count - len(newest_first))
                 newest_first.extend(reversed(last))
+            else:
+                newest_first.extend(islice(entries, count - len(newest_first)))
+            if len(newest_first) >= count:
+                break
     return newest_first[::-1]
+
+
+def _events_of(file: LogFile, log: Log, report: ReadReport) -> Iterator[Entry]:
+    live = file.path == log.live
+    if file.packed or not file.is_regular:
+        return read_file(file.path, file.reader, report, live=live)
+    return parse(file.path, _lines_backwards(file.reader, report, live=live), report)
 
 
 def _lines_backwards(file: BufferedReader, report: ReadReport, *, live: bool) -> Iterator[tuple[int, bytes | None]]:

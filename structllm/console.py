@@ -93,7 +93,8 @@ def _visible(match: re.Match[str]) -> str:
 
 
 def _json_escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+    # No string of JSON holds a bare tab or carriage return; between its parts they mean the same as a space.
+    return " " if match[0] in "\t\r\n" else f"\\u{ord(match[0]):04x}"
 
 
 def style(text: str, name: str, color: bool) -> str:
@@ -300,6 +301,16 @@ def _total_cost(event: Mapping[str, Any]) -> str:
     return f"at least {format_usd(cost)}" if unpriced and cost is not None else format_usd(cost)
 
 
+def _gap(event: Mapping[str, Any]) -> Iterator[Fact]:
+    yield Fact(f"sink {_text(event.get('sink'))}", "bold", _NAME_COLUMNS)
+    dropped = mapping(event.get("dropped"))
+    count = sum(number(value) or 0 for value in dropped.values())
+    yield Fact(f"dropped {format_count(count)}", "red")
+    yield Fact(_pairs(dropped) if len(dropped) > 1 else ", ".join(map(_text, dropped)), "red")
+    times = [format_time(event.get(name), with_date=False) for name in ("first_dropped_at", "last_dropped_at")]
+    yield Fact(" to ".join(times) if all(times) else "", brief="")
+
+
 def _run(event: Mapping[str, Any]) -> Iterator[Fact]:
     yield Fact(_text(event.get("kind")), "", _NAME_COLUMNS)
     yield Fact(format_duration(event.get("duration_ms")), "", -8)
@@ -325,6 +336,7 @@ _LAYOUTS: Mapping[object, Layout] = {
     "performance_metrics": Layout("metrics", "blue", _metrics, ""),
     "decision_outcome": Layout("outcome", "magenta", _outcome, ""),
     "run": Layout("run", "dim", _run, ""),
+    "log_gap": Layout("gap", "yellow", _gap, ""),
 }
 EVENT_TYPES: Mapping[str, str] = {layout.name: str(kind) for kind, layout in _LAYOUTS.items()}
 """The name under which an event type is shown, to the type."""

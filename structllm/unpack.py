@@ -1,5 +1,6 @@
 """The content of a log file, unpacked as it streams by, whatever its name says and however far it would expand."""
 
+import os
 import zlib
 from collections.abc import Iterator
 from io import BufferedReader
@@ -36,6 +37,25 @@ def chunks(file: BufferedReader) -> Iterator[bytes]:
 def is_packed(file: BufferedReader) -> bool:
     """Return whether a file begins as gzip or zstd data do."""
     return _start(file).startswith((_GZIP_MAGIC, _ZSTD_MAGIC))
+
+
+def size_if_copy(packed: BufferedReader, fd: int) -> int | None:
+    """Return how many bytes a compressed file unpacks to, if an open plain file begins with just these; else None.
+
+    Stops at the first difference, so that only a true copy is unpacked whole. The compressed file is left at its start.
+    """
+    size = 0
+    packed.seek(0)
+    try:
+        for chunk in chunks(packed):
+            if os.pread(fd, len(chunk), size) != chunk:
+                return None
+            size += len(chunk)
+    except (OSError, EOFError):
+        return None
+    finally:
+        packed.seek(0)
+    return size
 
 
 def _start(file: BufferedReader) -> bytes:

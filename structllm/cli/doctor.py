@@ -13,12 +13,13 @@ from typing import Any, Literal, NamedTuple, cast
 import click
 
 from structllm._types import LEVELS
+from structllm.cli.losses import Losses, Range
 from structllm.cli.output import emit, emit_json, wants_color
 from structllm.cli.source import DEFAULT_LOG, Source, color_option, json_option, missing, path_arguments
 from structllm.console import escape, style
-from structllm.figures import counted, mapping, number
+from structllm.figures import counted
 from structllm.query import Calls, Filter
-from structllm.segment import ReadReport
+from structllm.segment import ReadReport, is_there
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -60,10 +61,10 @@ def doctor(ctx: click.Context, paths: Sequence[str], color: str, as_json: bool) 
     findings, files = _look_at_settings(elsewhere=bool(paths))
     named = list(paths) or [file.path for file in files]
     for path in named:
-        if paths and not _is_there(path):
+        if paths and not is_there(path):
             raise missing(path)
         findings += _look_at_file(path)
-    readable = [path for path in named if _is_there(path)]
+    readable = [path for path in named if is_there(path)]
     if readable:
         findings += _look_into_logs(readable, _proves_losses(readable, files))
     problems = [finding for finding in findings if finding.verdict == "problem"]
@@ -72,11 +73,6 @@ def doctor(ctx: click.Context, paths: Sequence[str], color: str, as_json: bool) 
     else:
         _emit(findings, len(problems), wants_color(color))
     ctx.exit(1 if problems else 0)
-
-
-def _is_there(path: str) -> bool:
-    """Return whether there is a log, if only a rotated file of it."""
-    return os.path.exists(path) or os.path.exists(f"{path}.1")
 
 
 def _emit(findings: Sequence[Finding], problems: int, color: bool) -> None:
@@ -166,17 +162,35 @@ def _look_into_logs(paths: Sequence[str], proves_losses: bool) -> Iterator[Findi
     yield Finding("log", "ok" if report.events else "note", size)
     yield from _look_at_reading(report)
     for writer, gaps in report.seen.gaps():
-        count = sum(last - first + 1 for first, last in gaps)
-        shown = ", ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in gaps[:_SHOWN_GAPS])
-        text = f"{writer}: {counted(count, 'number')} missing ({shown}{', ...' if len(gaps) > _SHOWN_GAPS else ''})"
-        if proves_losses:
-            yield Finding("writer", "problem", f"{text}: those events were lost, or a file is not among the ones read")
-        else:
-            yield Finding("writer", "note", f"{text}: these sinks get only some events, so that proves no loss")
+        yield from _look_at_gaps(writer, gaps, complaints.losses.unexplained(writer, gaps), proves_losses)
     yield from complaints.findings()
     waiting = Counter(call.outcome for call in calls.rest(datetime.now(UTC)) if call.ended is None)
     for outcome, count in sorted(waiting.items()):
         yield Finding("log", "note", f"{counted(count, 'request')} without a response: {outcome}")
+
+
+def _look_at_gaps(
+    writer: str, gaps: Sequence[Range], unexplained: Sequence[Range], proves_losses: bool
+) -> Iterator[Finding]:
+    """Tell the missing numbers of a writer that are owned up to from those that are not."""
+    explained = _size(gaps) - _size(unexplained)
+    if explained:
+        said = f"{writer}: {counted(explained, 'number')} missing within what log_gap events say was dropped"
+        yield Finding("writer", "note", said)
+    if unexplained:
+        shown = ", ".join(
+            str(first) if first == last else f"{first}-{last}" for first, last in unexplained[:_SHOWN_GAPS]
+        )
+        more = ", ..." if len(unexplained) > _SHOWN_GAPS else ""
+        text = f"{writer}: {counted(_size(unexplained), 'number')} missing ({shown}{more})"
+        if proves_losses:
+            yield Finding("writer", "problem", f"{text}: those events were lost, or a file is not among the ones read")
+        else:
+            yield Finding("writer", "note", f"{text}: these sinks get only some events, so that proves no loss")
+
+
+def _size(ranges: Sequence[Range]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
 
 
 def _look_at_reading(report: ReadReport) -> Iterator[Finding]:
@@ -196,22 +210,19 @@ class Complaints:
     """What the events themselves say went wrong while they were written."""
 
     def __init__(self) -> None:
-        self._dropped: dict[str, Mapping[str, Any]] = {}
+        self.losses = Losses()
         self._failed: Counter[str] = Counter()
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take an event."""
-        if event["event_type"] == "performance_metrics":
-            self._dropped[str(event.get("writer"))] = mapping(event.get("dropped"))
+        self.losses.add(event)
         failed = event.get("processor_errors")
         if isinstance(failed, list):
             self._failed.update(map(str, cast("list[object]", failed)))
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what was dropped, by each writer's own last account, and which processors failed."""
-        for writer, dropped in self._dropped.items():
-            for reason, count in dropped.items():
-                if number(count):
-                    yield Finding("writer", "problem", f"{writer}: {counted(count, 'record')} dropped ({reason})")
+        """Yield what was dropped, and which processors failed."""
+        for writer, sentence in self.losses.sentences():
+            yield Finding("writer", "problem", f"{writer}: {sentence}")
         for name, count in self._failed.most_common():
             yield Finding("log", "problem", f"processor {name} failed on {counted(count, 'event')}")

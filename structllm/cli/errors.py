@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from structllm.cli.losses import Losses
 from structllm.cli.output import UNNAMED, Column, emit, emit_json, emit_table
 from structllm.cli.source import Source, reading
+from structllm.console import escape
 from structllm.figures import format_time
 
 
@@ -41,22 +43,30 @@ class Failures:
 def errors(source: Source, count: bool, as_json: bool) -> None:
     """Failed calls by type of error, the most frequent first, each with its latest example.
 
-    Counts the responses with "success": false. Exits 0 whether or not there are any.
+    Counts the responses with "success": false; below them, what sinks dropped. Exits 0 whether or not there are any.
     """
     groups: dict[str, Failures] = {}
+    losses = Losses()
     for event in source.events():
+        if event["event_type"] == "log_gap" and source.wanted(event):
+            losses.add(event)
         if event["event_type"] == "completion_response" and event.get("success") is False and source.wanted(event):
             kind = _text(event.get("error_type")) or _text(event.get("outcome")) or UNNAMED
             groups.setdefault(kind, Failures()).add(event)
     total = sum(group.count for group in groups.values())
     ranked = sorted(groups.items(), key=lambda item: (-item[1].count, item[0]))
+    dropped = [f"{writer}: {sentence}" for writer, sentence in losses.sentences()]
     if as_json:
-        emit_json(total if count else {"errors": total, "by_type": {kind: _failure(group) for kind, group in ranked}})
+        by_type = {kind: _failure(group) for kind, group in ranked}
+        emit_json(total if count else {"errors": total, "by_type": by_type, "dropped": dropped})
     elif count:
         emit(str(total))
     elif ranked:
         emit_table(_ERROR_COLUMNS, [_failure_row(kind, group) for kind, group in ranked])
-    source.finish(total or count or as_json, "failed call")
+    if not (as_json or count):
+        for sentence in dropped:
+            emit(escape(sentence))
+    source.finish(total or dropped or count or as_json, "failed call")
 
 
 _ERROR_COLUMNS = (

@@ -11,10 +11,10 @@ import click
 from structllm.cli.output import Failure, hint
 from structllm.figures import counted
 from structllm.query import Filter, parse_since
-from structllm.segment import Entry, ReadReport, find_logs, read
+from structllm.segment import LOG_SUFFIXES, Entry, ReadReport, find_logs, is_there, read
 
 DEFAULT_LOG = "logs/llm_completions.log"
-LOG_NAMES = "*.log, *.jsonl, *.ndjson"
+LOG_NAMES = ", ".join(f"*{suffix}" for suffix in LOG_SUFFIXES)
 """What files in a directory are called that are read as logs."""
 
 _MAX_NAMED = 5
@@ -98,7 +98,7 @@ def default_paths() -> list[str]:
     if not files:
         raise Failure("the settings name no file to read; name files or directories: structllm COMMAND PATH...")
     # A sink creates its file when the program starts, so of several some may be there and some not.
-    return [path for path in files if os.path.exists(path)] or files[:1]
+    return [path for path in files if is_there(path)] or files[:1]
 
 
 def settings_given() -> bool:

@@ -26,7 +26,7 @@ from structllm.cli.source import (
 from structllm.console import EVENT_TYPES, escape_json, format_event
 from structllm.follow import Follower
 from structllm.query import Filter
-from structllm.segment import STDIN, Entry, find_logs, timestamp_of, unique
+from structllm.segment import STDIN, Entry, find_logs, is_there, timestamp_of, unique
 
 DEFAULT_COUNT = 20
 POLL_S = 0.1
@@ -138,7 +138,7 @@ def _follow(source: Source, count: int | None, show: Callable[[Entry], str]) -> 
             for entry in _newest(source, count):
                 emit(show(entry))
         except Failure:
-            waited = [path for path in source.paths if not os.path.exists(path)]
+            waited = [path for path in source.paths if not is_there(path)]
             others = other_logs(DEFAULT_LOG) if DEFAULT_LOG in waited else ""
             hint(f"waiting for {', '.join(waited)}{f'; there already: {others}' if others else ''}")
         sys.stdout.flush()

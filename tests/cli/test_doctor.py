@@ -34,6 +34,21 @@ def problems(run: Run, *arguments: Any) -> list[str]:
     return found
 
 
+def gap(log: LogBuilder, first: int, last: int, dropped: dict[str, int], total: int, at: str = "10") -> None:
+    """Add a `log_gap` of the file sink."""
+    log.add(
+        "log_gap",
+        "WARNING",
+        sink="file",
+        dropped=dropped,
+        dropped_total=total,
+        first_seq=first,
+        last_seq=last,
+        first_dropped_at=f"2024-01-15T{at}:00:00.000Z",
+        last_dropped_at=f"2024-01-15T{at}:20:00.000Z",
+    )
+
+
 class TestDoctor:
     """One finding after the other."""
 
@@ -126,7 +141,69 @@ class TestDoctor:
         """The last account of each writer counts; what it dropped is a problem."""
         for dropped in ({}, {"file:disk_full": 2}, {"file:disk_full": 3}):
             log.add("performance_metrics", total_completions=1, dropped=dropped)
-        assert ["wtr_00000000000000aa: 3 records dropped (file:disk_full)"] == problems(run, log.write(Path("x.log")))
+        expected = ["wtr_00000000000000aa: sink 'file' dropped 3 records (disk_full)"]
+        assert expected == problems(run, log.write(Path("x.log")))
+
+    def test_log_gap(self, run: Run, log: LogBuilder) -> None:
+        """What a sink dropped is told once, though both a gap and the metrics tell of it, and explains the numbers."""
+        log.request("r1")
+        log.seq += 12
+        gap(log, 2, 13, {"disk_full": 12}, 12)
+        log.add("performance_metrics", total_completions=1, dropped={"file:disk_full": 12})
+        path = log.write(Path("x.log"))
+        when = "between 01-15 10:00:00Z and 01-15 10:20:00Z"
+        assert [f"wtr_00000000000000aa: sink 'file' dropped 12 records (disk_full) {when}"] == problems(run, path)
+        assert "12 numbers missing within what log_gap events say was dropped" in run("doctor", path).stdout
+
+    def test_several_gaps(self, run: Run, log: LogBuilder) -> None:
+        """Gaps add up by reason; where one of them got lost itself, the total of a later one counts."""
+        log.request("r1")
+        gap(log, 2, 3, {"disk_full": 2}, 2)
+        gap(log, 9, 10, {"timeout": 1, "disk_full": 1}, 4, at="11")
+        said = "sink 'file' dropped 4 records (disk_full 3, timeout 1) between 01-15 10:00:00Z and 01-15 11:20:00Z"
+        assert [f"wtr_00000000000000aa: {said}"] == problems(run, log.write(Path("x.log")))
+        gap(log, 11, 11, {"timeout": 1}, 8)
+        (problem,) = problems(run, log.write(Path("x.log")))
+        assert "dropped 8 records (disk_full, timeout)" in problem
+
+    def test_sinks_and_writers_apart(self, run: Run, log: LogBuilder) -> None:
+        """The counts of one sink or writer say nothing of another."""
+        gap(log, 5, 5, {"disk_full": 1}, 1)
+        log.add("performance_metrics", total_completions=1, dropped={"s3:timeout": 2})
+        log.writer = "wtr_00000000000000bb"
+        gap(log, 5, 5, {"disk_full": 3}, 3)
+        found = [problem.split(" between")[0] for problem in problems(run, log.write(Path("x.log")))]
+        assert [
+            "wtr_00000000000000aa: sink 'file' dropped 1 record (disk_full)",
+            "wtr_00000000000000aa: sink 's3' dropped 2 records (timeout)",
+            "wtr_00000000000000bb: sink 'file' dropped 3 records (disk_full)",
+        ] == found
+
+    def test_gap_beyond_what_is_told(self, run: Run, log: LogBuilder) -> None:
+        """Only the numbers within a told gap are explained; the others are a loss of their own."""
+        log.request("r1")
+        log.seq = 10
+        gap(log, 3, 6, {"disk_full": 4}, 4)
+        losses = [problem for problem in problems(run, log.write(Path("x.log"))) if "missing" in problem]
+        assert ["wtr_00000000000000aa: 5 numbers missing (2, 7-10)"] == [text.split(": those")[0] for text in losses]
+
+    @pytest.mark.parametrize("field", ["sink", "dropped", "dropped_total", "first_seq", "last_seq", "first_dropped_at"])
+    @pytest.mark.parametrize("value", [None, "x", -1, [1], {"a": "b"}, True])
+    def test_strange_gap(self, run: Run, log: LogBuilder, field: str, value: object) -> None:
+        """A gap with fields of another kind is told as far as it goes."""
+        gap(log, 2, 3, {"disk_full": 2}, 2)
+        log.events[-1][field] = value
+        path = log.write(Path("x.log"))
+        assert run("doctor", path).exit_code in (0, 1)
+        assert 0 == run("errors", path).exit_code
+        assert "gap" in run("tail", path).stdout
+
+    def test_compressed_only(self, run: Run, log: LogBuilder) -> None:
+        """A log of which there are compressed files alone is there."""
+        log.request("r1")
+        Path("x.log.7.gz").write_bytes(gzip.compress(log.text().encode()))
+        assert [] == problems(run, "x.log")
+        assert "1 event in 1 file" in run("doctor", "x.log").stdout
 
     def test_processor_errors(self, run: Run, log: LogBuilder) -> None:
         """Events on which a processor failed are a problem."""

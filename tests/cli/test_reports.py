@@ -281,6 +281,16 @@ class TestErrors:
         log.failure("req_1", error_message=message)
         assert run("errors", log.write(Path("x.log"))).stdout.endswith("  req_1    (no message)\n")
 
+    def test_dropped(self, run: Run, log: LogBuilder) -> None:
+        """What sinks dropped is told as well: calls among it may have failed. It is no failed call itself."""
+        log.add("log_gap", "WARNING", sink="file", dropped={"disk_full": 2}, dropped_total=2)
+        path = log.write(Path("x.log"))
+        sentence = "wtr_00000000000000aa: sink 'file' dropped 2 records (disk_full)"
+        result = run("errors", path)
+        assert (f"{sentence}\n", "") == (result.stdout, result.stderr)
+        assert {"errors": 0, "by_type": {}, "dropped": [sentence]} == json.loads(run("errors", "--json", path).stdout)
+        assert "0\n" == run("errors", "--count", path).stdout
+
     def test_no_type(self, run: Run, log: LogBuilder) -> None:
         """A failure without a type is grouped by its outcome."""
         log.failure("req_1", error_type=None, outcome="cancelled")

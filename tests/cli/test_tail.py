@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,22 @@ class TestTail:
             "APPROVED - Within risk …  Bullish momentum with healthy RSI"
         )
         assert (0, "") == (result.exit_code, result.stderr)
+
+    def test_gap(self, run: Run, log: LogBuilder) -> None:
+        """What a sink dropped is a line that says how much, why and when."""
+        log.add(
+            "log_gap",
+            "WARNING",
+            sink="file",
+            dropped={"disk_full": 10, "timeout": 2},
+            dropped_total=12,
+            first_dropped_at="2024-01-15T10:29:01.000Z",
+            last_dropped_at="2024-01-15T10:30:40.000Z",
+        )
+        assert run("tail", "--type", "gap", log.write(Path("x.log"))).stdout == (
+            "01-15 10:30:45Z  gap       abc12345            sink file          WARNING  dropped 12  "
+            "disk_full=10 timeout=2  10:29:01Z to 10:30:40Z\n"
+        )
 
     def test_newest(self, run: Run, log: LogBuilder) -> None:
         """Twenty events are shown unless another number is asked for."""
@@ -206,7 +223,7 @@ class TestTrouble:
             (["--grep", "("], "not a regular expression"),
             (["-n", "-1"], "-1"),
             (["--colour", "never"], "--color"),
-            (["--type", "foo"], "'foo' is none of request, response, decision, metrics, outcome, run"),
+            (["--type", "foo"], "'foo' is none of request, response, decision, metrics, outcome, run, gap"),
         ],
     )
     def test_wrong_usage(self, run: Run, options: list[str], complaint: str) -> None:
@@ -249,6 +266,27 @@ class TestFollow:
             tail.expect("r5 ")
             assert 130 == tail.interrupt()
         assert ["r1", "r2", "r3", "r4", "r5"] == shown(tail.output)
+        assert "" == tail.errors.strip()
+
+    def test_stopped_while_files_were_packed(self, tmp_path: Path, log: LogBuilder) -> None:
+        """Stopped with Ctrl-Z, it shows afterwards what came meanwhile, in files that are compressed by then."""
+        path = tmp_path / "x.log"
+        self.append(path, log)
+        with Running("tail", "-f", path) as tail:
+            tail.expect("r1 ")
+            tail._process.send_signal(signal.SIGSTOP)
+            for _ in range(5):
+                self.append(path, log)
+                for file in sorted(tmp_path.glob("x.log.*"), reverse=True):
+                    file.rename(tmp_path / f"x.log.{int(file.name.split('.')[2]) + 1}.gz")
+                packed = gzip.compress(path.read_bytes())
+                path.unlink()
+                (tmp_path / "x.log.1.gz").write_bytes(packed)
+            self.append(path, log)
+            tail._process.send_signal(signal.SIGCONT)
+            tail.expect("r7 ")
+            assert 130 == tail.interrupt()
+        assert [f"r{number}" for number in range(1, 8)] == shown(tail.output)
         assert "" == tail.errors.strip()
 
     def test_half_line(self, tmp_path: Path, log: LogBuilder) -> None:

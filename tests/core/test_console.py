@@ -82,6 +82,10 @@ class TestEscape:
         assert value == json.loads(escape_json(line))
         assert escape(escape_json(line)) == escape_json(line)
 
+    def test_json_between_its_parts(self) -> None:
+        """Tabs and carriage returns between the parts of a JSON line are spaces afterwards, not escapes."""
+        assert {"a": "b\tc"} == json.loads(escape_json('{"a":\t"b\\tc"}\r'))
+
     def test_one_line_folds_whitespace(self) -> None:
         """Lines and runs of spaces of a prompt become single spaces, and nothing else is hidden."""
         assert r"a b \x0bc" == one_line("  a \n\n\t b \x0bc ")

@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structllm import backward, segment
+from structllm import backward
 from structllm.backward import read_last
-from structllm.follow import GRACE_S, Follower, Growing
-from structllm.segment import MAX_LINE_BYTES, BadLine, ReadReport, find_logs, read
+from structllm.segment import MAX_LINE_BYTES, BadLine, Log, ReadReport, find_logs, log_at, read, reading
 from structllm.sequence import MAX_INTERVALS, Intervals, Seen
 
 
@@ -195,16 +193,16 @@ class TestRead:
         path = tmp_path / "x.log"
         path.write_bytes(lines([2]))
         (tmp_path / "x.log.1").write_bytes(lines([1]))
-        find = segment.find_logs
+        find = find_logs
 
-        def find_then_rotate(paths: Iterable[str | os.PathLike[str]]) -> list[segment.Log]:
+        def find_then_rotate(paths: Iterable[str | os.PathLike[str]]) -> list[Log]:
             logs = find(paths)
             os.rename(tmp_path / "x.log.1", tmp_path / "x.log.2")
             os.rename(path, tmp_path / "x.log.1")
             path.write_bytes(lines([3]))
             return logs
 
-        monkeypatch.setattr(segment, "find_logs", find_then_rotate)
+        monkeypatch.setattr(reading, "find_logs", find_then_rotate)
         report = ReadReport()
         assert [1, 2, 3] == numbers_of([path], report)
         assert (3, 0) == (report.files, report.duplicates)
@@ -246,6 +244,62 @@ class TestRead:
         assert [] == numbers_of([path], report)
         assert [(str(path), "it expands more than 1000 times, as no log does")] == report.unreadable
 
+    def test_packed_twin(self, tmp_path: Path) -> None:
+        """Where a file was just compressed and is still there, its events come once, also those without number."""
+        content = line(1, writer=None) + line(2, writer=None)
+        (tmp_path / "x.log.1").write_bytes(content)
+        (tmp_path / "x.log.1.gz").write_bytes(gzip.compress(content))
+        (tmp_path / "x.log").write_bytes(line(3, writer=None))
+        assert [1, 2, 3] == numbers_of([tmp_path / "x.log"])
+        assert [1, 2, 3] == [entry.event["seq"] for entry in read_last([tmp_path], 9, lambda _: True, ReadReport())]
+
+    def test_packed_file_that_is_another(self, tmp_path: Path) -> None:
+        """A compressed file with the same number and another content is read."""
+        (tmp_path / "x.log.1").write_bytes(line(1, writer=None) + line(3, writer=None))
+        (tmp_path / "x.log.1.gz").write_bytes(gzip.compress(line(1, writer=None)))
+        (tmp_path / "x.log").touch()
+        assert [1, 1, 3] == numbers_of([tmp_path / "x.log"])
+
+    def test_gaps_between_numbers(self, tmp_path: Path) -> None:
+        """Numbers may be missing, and may be so high that trying them all would never end."""
+        for number in (3, 700, 20240115, 999_999_999):
+            (tmp_path / f"x.log.{number}").write_bytes(lines([999_999_999 - number]))
+        (tmp_path / "x.log").write_bytes(lines([10**9]))
+        assert [0, 979759884, 999999299, 999999996, 10**9] == numbers_of([tmp_path / "x.log"])
+        assert len(list(log_at(str(tmp_path / "x.log")).newest_first())) < 200
+
+    def test_directory_and_pipe_among_the_rotated(self, tmp_path: Path) -> None:
+        """What is called like a rotated file and is none is passed by, and a pipe does not hold up the reading."""
+        (tmp_path / "x.log").write_bytes(lines([1]))
+        (tmp_path / "x.log.1").mkdir()
+        os.mkfifo(tmp_path / "x.log.2.gz")
+        (log,) = find_logs([tmp_path / "x.log"])
+        assert (str(tmp_path / "x.log"),) == log.files
+
+    @pytest.mark.parametrize(
+        ("content", "found", "bad"),
+        [
+            (b"\xef\xbb\xbf" + lines([1, 2]), [1, 2], []),
+            (lines([1, 2]).replace(b"\n", b"\r\n"), [1, 2], []),
+            (lines([1]) + b"\0" * 4096 + line(2).replace(b'": "', b'":"', 1), [1, 2], [len(line(1))]),
+            (b"\0" * 4096, [], []),
+            (lines([1]).decode().encode("utf-16") + b"\n\0", [], [0, 2 * len(line(1)) + 1]),
+            (b"\n" * 5000 + lines([1]), [1], []),
+            (b"", [], []),
+            (b"[" * 100_000 + b"\n" + lines([1]), [1], [0]),
+        ],
+        ids=["byte order mark", "crlf", "nul block", "only nul", "utf-16", "empty lines", "empty", "deep"],
+    )
+    def test_strange_content(self, tmp_path: Path, content: bytes, found: list[int], bad: list[int]) -> None:
+        """Whatever is in a file, its events are found, and what is none is named by its offset; from both ends."""
+        (tmp_path / "x.log").write_bytes(content)
+        report, backwards = ReadReport(), ReadReport()
+        assert found == numbers_of([tmp_path / "x.log"], report)
+        last = read_last([tmp_path / "x.log"], 9, lambda _: True, backwards)
+        assert found == [entry.event["seq"] for entry in last]
+        assert bad == [place.offset_bytes for place in report.first_bad]
+        assert bad == sorted(place.offset_bytes for place in backwards.first_bad)
+
     def test_unreadable(self, tmp_path: Path) -> None:
         """A file that cannot be opened is named, and the others are read."""
         (tmp_path / "x.log").write_bytes(lines([1]))
@@ -253,6 +307,75 @@ class TestRead:
         report = ReadReport()
         assert [1] == numbers_of([tmp_path / "x.log"], report)
         assert str(tmp_path / "x.log.1") == report.unreadable[0][0]
+
+
+MEASURE = """
+import resource, sys
+from structllm.backward import read_last
+from structllm.segment import ReadReport, read
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+report = ReadReport()
+if sys.argv[1] == "last":
+    count = len(read_last(sys.argv[2:], 5, lambda event: True, report))
+else:
+    count = sum(1 for _ in read(sys.argv[2:], report))
+print(count, report.bad_lines, len(report.unreadable), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def measure(*arguments: object) -> list[int]:
+    """Read in a process of its own; return events, bad lines, unreadable files and the most memory held, in KiB."""
+    command = [sys.executable, "-c", MEASURE, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return [int(number) for number in done.stdout.split()]
+
+
+class TestLimits:
+    """Memory and open files do not grow with the log."""
+
+    _SLACK_KIB = 16 * 1024
+
+    def test_memory(self, tmp_path: Path) -> None:
+        """A file ten times as large takes no more memory."""
+        held: list[int] = []
+        for name, size in (("small.log", 20), ("large.log", 200)):
+            block = b"".join(line(number, writer="w", text="x" * 10_000) for number in range(size))
+            with (tmp_path / name).open("wb") as file:
+                for _ in range(100):
+                    file.write(block.replace(b'"w"', b'"%d"' % _))
+            events, bad, unreadable, rss = measure("all", tmp_path / name)
+            assert (100 * size, 0, 0) == (events, bad, unreadable)
+            held.append(rss)
+        assert held[1] - held[0] < self._SLACK_KIB
+
+    @pytest.mark.parametrize("how", ["all", "last"])
+    @pytest.mark.parametrize("end", [b"", b"\n"])
+    def test_one_endless_line(self, tmp_path: Path, how: str, end: bytes) -> None:
+        """A gigabyte without a newline is at most one bad line, and never held in memory."""
+        (tmp_path / "small.log").write_bytes(lines([1]))
+        path = tmp_path / "x.log"
+        path.write_bytes(lines([1]))
+        os.truncate(path, 2**30)
+        with path.open("ab") as file:
+            file.write(end)
+        _, _, _, small = measure(how, tmp_path / "small.log")
+        events, bad, unreadable, held = measure(how, path)
+        assert (1, 1 if end else 0, 0) == (events, bad, unreadable)
+        assert held - small < 2 * MAX_LINE_BYTES // 1024 + self._SLACK_KIB
+
+    @pytest.mark.parametrize("suffix", ["", ".zst"])
+    def test_a_thousand_files(self, tmp_path: Path, suffix: str) -> None:
+        """A log of more files than a process may open is read whole, and named file by file as well."""
+        pack = zstandard.ZstdCompressor()
+        for number in range(1, 1001):
+            content = lines([1000 - number])
+            packed = pack.compress(content) if suffix else content
+            (tmp_path / f"x.log.{number}{suffix}").write_bytes(packed)
+        (tmp_path / "x.log").write_bytes(lines([1000]))
+        assert [1001, 0, 0] == measure("all", tmp_path / "x.log")[:3]
+        assert [1000, 0, 0] == measure("all", *tmp_path.glob("x.log.*"))[:3]
+        assert [5, 0, 0] == measure("last", tmp_path / "x.log")[:3]
 
 
 class TestReadLast:
@@ -352,226 +475,3 @@ class TestSeen:
             seen.add(writer, seq) for writer, seq in ((None, 1), ("a", "1"), ("a", True)) for _ in "ab"
         ]
         assert [("a", [(2, 2)])] == list(seen.gaps())
-
-
-class Steady:
-    """A clock that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.now_s
-
-
-class TestFollower:
-    """A live file followed through what may happen to it."""
-
-    @pytest.fixture
-    def path(self, tmp_path: Path) -> Path:
-        """A live file with two events."""
-        path = tmp_path / "x.log"
-        path.write_bytes(lines([1, 2]))
-        return path
-
-    def numbers(self, follower: Follower) -> list[int]:
-        """The numbers of the events that have come."""
-        return [entry.event["seq"] for entry in follower.poll()]
-
-    def append(self, path: Path, content: bytes) -> None:
-        """Write to the end of a file."""
-        with path.open("ab") as file:
-            file.write(content)
-
-    def rotate(self, path: Path, new: bytes) -> None:
-        """Move the files up by one and begin a new one."""
-        for number in (3, 2, 1):
-            older = Path(f"{path}.{number}")
-            if older.exists():
-                older.rename(f"{path}.{number + 1}")
-        path.rename(f"{path}.1")
-        path.write_bytes(new)
-
-    def test_from_the_end(self, path: Path) -> None:
-        """Only what is written from now on comes."""
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        assert [] == self.numbers(follower)
-        self.append(path, lines([3, 4]))
-        assert [3, 4] == self.numbers(follower)
-
-    def test_half_lines(self, path: Path) -> None:
-        """A line comes when it is finished, whatever pieces it was written in, one begun before the start included."""
-        whole = line(3)
-        self.append(path, whole[:10])
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        self.append(path, whole[10:20])
-        assert [] == self.numbers(follower)
-        self.append(path, whole[20:] + line(4)[:-1])
-        assert [3] == self.numbers(follower)
-        self.append(path, b"\n")
-        assert [4] == self.numbers(follower)
-
-    def test_rotation(self, path: Path) -> None:
-        """What was written just before a rotation comes before what was written after it."""
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        self.append(path, lines([3]))
-        self.rotate(path, lines([4]))
-        assert [3, 4] == self.numbers(follower)
-
-    def test_rotation_between_reading_and_looking(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is written after the last read and before the rotation still comes before the new file."""
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        look = follower._successors
-
-        def write_and_rotate_first() -> list[Growing]:
-            self.append(path, lines([3]))
-            self.rotate(path, lines([4]))
-            return look()
-
-        monkeypatch.setattr(follower, "_successors", write_and_rotate_first)
-        assert [3, 4] == self.numbers(follower)
-
-    def test_several_rotations_between_two_looks(self, path: Path) -> None:
-        """Files that came and went between two looks are read too."""
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        for number in (3, 4, 5):
-            self.rotate(path, lines([number]))
-        assert [3, 4, 5] == self.numbers(follower)
-        self.append(path, lines([6]))
-        assert [6] == self.numbers(follower)
-
-    def test_more_rotations_than_files_are_kept(self, path: Path) -> None:
-        """When the file that was being read has been deleted, what is newer and still there comes."""
-        Path(f"{path}.1").write_bytes(lines([0]))
-        os.utime(f"{path}.1", (0, 0))
-        os.utime(path, (1, 1))
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        for number in (3, 4, 5):
-            self.rotate(path, lines([number]))
-        Path(f"{path}.3").unlink()
-        assert [3, 4, 5] == self.numbers(follower)
-
-    def test_late_writes_to_rotated_file(self, path: Path) -> None:
-        """Another process may write to the old file for a moment; after that the file is let go."""
-        clock = Steady()
-        follower = Follower(str(path), ReadReport(), from_end=True, monotonic=clock)
-        self.rotate(path, lines([4]))
-        assert [4] == self.numbers(follower)
-        self.append(Path(f"{path}.1"), lines([3]))
-        assert [3] == self.numbers(follower)
-        clock.now_s = GRACE_S
-        assert [] == self.numbers(follower)
-        self.append(Path(f"{path}.1"), lines([5]))
-        assert [] == self.numbers(follower)
-
-    def test_truncation(self, path: Path) -> None:
-        """A file that was emptied is read from its beginning."""
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        path.write_bytes(lines([3]))
-        assert [3] == self.numbers(follower)
-
-    def test_creation(self, tmp_path: Path) -> None:
-        """A file that does not exist yet is read from its beginning once it does."""
-        path = tmp_path / "later" / "x.log"
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        assert [] == self.numbers(follower)
-        path.parent.mkdir()
-        path.write_bytes(lines([1]))
-        assert [1] == self.numbers(follower)
-
-    def test_creation_and_rotation(self, tmp_path: Path) -> None:
-        """Where nothing was there, everything is new, rotated files included."""
-        path = tmp_path / "x.log"
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        path.write_bytes(lines([1]))
-        for number in (2, 3):
-            self.rotate(path, lines([number]))
-        assert [1, 2, 3] == self.numbers(follower)
-
-    def test_between_two_files(self, path: Path) -> None:
-        """A live file that is just being replaced is waited for, and its predecessors are not new."""
-        self.rotate(path, b"")
-        path.unlink()
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        assert [] == self.numbers(follower)
-        path.write_bytes(lines([3]))
-        assert [3] == self.numbers(follower)
-
-    def test_number_free_for_a_moment(self, path: Path) -> None:
-        """In the middle of a rotation a number may be free; the files behind it are found."""
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        self.append(path, lines([3]))
-        self.rotate(path, lines([4]))
-        self.rotate(path, lines([5]))
-        for number in (2, 1):
-            Path(f"{path}.{number}").rename(f"{path}.{number + 1}")
-        assert [3, 4, 5] == self.numbers(follower)
-
-    def test_deletion(self, path: Path) -> None:
-        """A file that is deleted and begun anew is followed on, though its predecessors tell nothing."""
-        Path(f"{path}.1").write_bytes(lines([0]))
-        os.utime(f"{path}.1", (0, 0))
-        follower = Follower(str(path), ReadReport(), from_end=True)
-        path.unlink()
-        assert [] == self.numbers(follower)
-        path.write_bytes(lines([3]))
-        assert [3] == self.numbers(follower)
-
-    def test_closing(self, path: Path) -> None:
-        """Closing lets every file go and counts a line that was never finished."""
-        report = ReadReport()
-        follower = Follower(str(path), report, from_end=True)
-        self.append(path, b"half")
-        self.rotate(path, b"")
-        assert [] == self.numbers(follower)
-        open_before = len(os.listdir("/proc/self/fd"))
-        follower.close()
-        assert 2 == open_before - len(os.listdir("/proc/self/fd"))
-        assert 1 == report.unfinished
-
-
-WRITER = """
-import json, sys
-from structllm._types import Record
-from structllm.sinks.file import FileSink
-
-path, writer, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-sink = FileSink(path, max_bytes=4096, backup_count=900)
-for seq in range(count):
-    event = {"event_type": "run", "timestamp": "2024-01-15T10:30:45.123Z", "writer": writer, "seq": seq}
-    sink.write([Record("run", 20, json.dumps(event).encode() + b"\\n", event)])
-sink.close()
-"""
-
-
-class TestAgainstTheSink:
-    """Two processes write and rotate as fast as they can, while the log is read and followed."""
-
-    def test_nothing_is_missed(self, tmp_path: Path) -> None:
-        """Every event is followed once, and what one reading found, the next one finds too."""
-        path, count = tmp_path / "x.log", 600
-        everything = {(writer, seq) for writer in "ab" for seq in range(count)}
-        report = ReadReport()
-        follower = Follower(str(path), report, from_end=True)
-        command = [sys.executable, "-c", WRITER, str(path)]
-        processes = [subprocess.Popen([*command, writer, str(count)]) for writer in "ab"]
-        followed: list[tuple[str, int]] = []
-        found: set[tuple[str, int]] = set()
-        deadline_s = time.monotonic() + 60
-        try:
-            while len(followed) < len(everything):
-                assert time.monotonic() < deadline_s, f"{len(followed)} of {len(everything)} events were followed"
-                followed += [(entry.event["writer"], entry.event["seq"]) for entry in follower.poll()]
-                if path.exists():
-                    now = {(entry.event["writer"], entry.event["seq"]) for entry in read([path], ReadReport())}
-                    assert set() == found - now
-                    found = now
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait(timeout=30)
-            follower.close()
-        assert sorted(everything) == sorted(followed)
-        assert (0, 0) == (report.bad_lines, report.unfinished)
-        assert len(list(tmp_path.glob("x.log.*"))) > 10
