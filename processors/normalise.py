@@ -37,15 +37,14 @@ import orjson
 
 from structllm._objects import class_bases, class_name, declared, declared_fields, message_role
 from structllm._types import Event
+from structllm.shrink import MAX_DEPTH, TRUNCATED
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
-MAX_DEPTH = 16
 MAX_VALUES = 10_000
 MAX_KEY_CHARS = 200
 
 SECRET = "**********"
-TRUNCATED = "<truncated>"
 
 # The range that orjson writes; a reader with signed 64-bit integers sees the upper half as unsigned.
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1

@@ -15,6 +15,7 @@ from threading import get_ident
 from typing import Any
 
 from structllm._types import Event
+from structllm.cut import cut_text
 from structllm.errors import ConfigError
 from structllm.events import EVENTS, field_kinds
 from structllm.processors.redaction_keys import KeyRules, Verdict
@@ -30,7 +31,7 @@ from structllm.processors.redaction_walk import (
     may_hide,
     unused_name,
 )
-from structllm.processors.truncate import PREVIEW_CHARS, cut_text
+from structllm.processors.truncate import PREVIEW_CHARS
 
 _MAX_NAMES = 4096  # names remembered; agents use a few hundred
 _MAX_NAME_CHARS = 128

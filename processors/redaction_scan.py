@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import re2  # type: ignore[import-untyped]  # google-re2 has no stubs
 
+from structllm.cut import cut_text
 from structllm.errors import ConfigError
 from structllm.processors.redaction_checks import MARKER
-from structllm.processors.truncate import cut_text
 
 _engine: Any = re2
 

@@ -5,24 +5,9 @@ from typing import Any
 import orjson
 
 from structllm._types import Event
-from structllm.processors.normalise import normalise_value
-
-_MINIMAL_FIELDS = (
-    "timestamp",
-    "session_id",
-    "level",
-    "schema_version",
-    "writer",
-    "seq",
-    "service",
-    "request_id",
-    "decision_id",
-    "run_id",
-    "parent_run_id",
-    "success",
-    "outcome",
-)
-_MINIMAL_CHARS = 200
+from structllm.errors import ConfigError
+from structllm.processors.normalise import JsonValue, as_text, normalise_value
+from structllm.shrink import IDENTITY, MAX_LINE_BYTES, MIN_LINE_BYTES, fit_line, identity_line
 
 
 class Render:
@@ -34,10 +19,18 @@ class Render:
     Args:
         append_newline: End the bytes with a newline, for sinks that write lines as they are. structlog's own loggers
             append it themselves.
+        max_bytes: Most bytes of a line, newline included, at least 1,024. The largest fields of an event that needs
+            more are shrunk and listed in `truncated_fields`; ids and envelope keep their values.
+
+    Raises:
+        ConfigError: `max_bytes` is too small.
     """
 
-    def __init__(self, *, append_newline: bool = False) -> None:
+    def __init__(self, *, append_newline: bool = False, max_bytes: int = MAX_LINE_BYTES) -> None:
+        if max_bytes < MIN_LINE_BYTES:
+            raise ConfigError(f"max_bytes: a line needs at least {MIN_LINE_BYTES:,} bytes")
         self._option = orjson.OPT_APPEND_NEWLINE if append_newline else 0
+        self._max_bytes = max_bytes if append_newline else max_bytes - 1
 
     def __call__(self, logger: Any, method_name: str, event_dict: Event) -> bytes:
         """Encode the event.
@@ -47,7 +40,8 @@ class Render:
         """
         if "event_type" in event_dict and next(iter(event_dict)) != "event_type":
             event_dict = {"event_type": event_dict["event_type"], **event_dict}
-        return orjson.dumps(event_dict, option=self._option)
+        line = orjson.dumps(event_dict, option=self._option)
+        return line if len(line) <= self._max_bytes else fit_line(line, self._max_bytes)
 
 
 def minimal_line(event: Event, error_name: str) -> bytes:
@@ -60,20 +54,11 @@ def minimal_line(event: Event, error_name: str) -> bytes:
     Returns:
         One JSON object ending in a newline. Never raises an Exception.
     """
-    line: dict[str, Any] = {"event_type": _scalar(event, "event_type") or "unknown"}
-    for name in _MINIMAL_FIELDS:
-        value = _scalar(event, name)
-        if value is not None:
-            line[name] = value
-    line["render_error"] = normalise_value(error_name)
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    return identity_line({name: _scalar(event, name) for name in IDENTITY}, as_text(normalise_value(error_name)))
 
 
-def _scalar(event: Event, name: str) -> str | int | float | None:
+def _scalar(event: Event, name: str) -> JsonValue:
     try:
-        value = normalise_value(event[name])
+        return normalise_value(event[name])
     except Exception:
         return None
-    if isinstance(value, str):
-        return value[:_MINIMAL_CHARS]
-    return None if isinstance(value, list | dict) else value

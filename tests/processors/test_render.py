@@ -6,7 +6,9 @@ import orjson
 import pytest
 import structlog
 
+from structllm.errors import ConfigError
 from structllm.processors.render import Render, minimal_line
+from structllm.shrink import MAX_LINE_BYTES
 
 
 def rendered(event: dict[str, Any], **options: Any) -> bytes:
@@ -46,6 +48,26 @@ class TestRender:
         event = {"b": 1, "event_type": "x"}
         rendered(event)
         assert ["b", "event_type"] == list(event)
+
+    @pytest.mark.parametrize("append_newline", [False, True])
+    def test_lines_are_bounded(self, append_newline: bool) -> None:
+        """A line has at most `max_bytes`, its newline counted even where the logger behind appends it."""
+        head = len(b'{"event_type":"x","text":""}\n')
+        for limit, chars in ((1024, 1024 - head), (MAX_LINE_BYTES, MAX_LINE_BYTES - head)):
+            whole = {"event_type": "x", "text": "t" * chars}
+            options = {"append_newline": append_newline, "max_bytes": limit}
+            assert whole == orjson.loads(rendered(whole, **options))
+            shorter = orjson.loads(rendered({**whole, "text": "t" * (chars + 1)}, **options))
+            assert ["text"] == shorter["truncated_fields"]
+
+    def test_a_mebibyte_unless_told_otherwise(self) -> None:
+        """The default limit is 1 MiB, escapes and all."""
+        assert 1_040_000 < len(rendered({"event_type": "x", "text": "\x01" * 1_000_000})) < 1_048_576
+
+    def test_limits_without_room_are_refused(self) -> None:
+        """A limit that the ids alone would not fit into is refused while building."""
+        with pytest.raises(ConfigError, match="max_bytes"):
+            Render(max_bytes=1023)
 
     def test_works_in_a_foreign_chain(self) -> None:
         """It is a plain structlog processor and ends a chain."""

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import structlog
 
+from structllm.cut import cut_text
 from structllm.errors import ConfigError
-from structllm.processors.normalise import TRUNCATED
-from structllm.processors.truncate import Truncate, cut_text
+from structllm.shrink import TRUNCATED
+from structllm.processors.truncate import Truncate
 
 
 def truncated(event: dict[str, Any], **options: Any) -> dict[str, Any]:
