@@ -47,6 +47,11 @@ class SinkConfig(Checked):
         name: Under which the sink appears in `stats()` and can be patched from the environment; default: its type.
         level: Least level of the records it gets.
         events: Event types it gets; None means all.
+        delivery: `direct` writes in the caller's thread; `background` queues, and a thread of its own writes.
+        on_full: What happens to a record that finds the queue full (background).
+        block_timeout_s: Longest wait for room, in seconds (`on_full="block"`).
+        queue_max_bytes: Bound on the bytes that wait (background).
+        queue_max_items: Bound on the records that wait (background).
     """
 
     name: Annotated[str, AfterValidator(_usable_name)] | None = Field(
@@ -58,6 +63,29 @@ class SinkConfig(Checked):
     level: Level = Field(default="DEBUG", description="Least level of the records it gets.")
     events: Annotated[frozenset[Word], Field(min_length=1), SPLIT, AfterValidator(_known_events)] | None = Field(
         default=None, description="Event types it gets, e.g. trading_decision; default: all."
+    )
+    delivery: Literal["direct", "background"] = Field(
+        default="direct",
+        description="`direct` writes at once, `background` queues for a thread of its own: for a sink that may stall.",
+    )
+    on_full: Literal["block", "drop_newest", "drop_oldest"] = Field(
+        default="drop_newest",
+        description="When the queue is full: wait for room, drop the record, or drop the oldest queued one.",
+    )
+    block_timeout_s: float = Field(
+        default=1.0, gt=0, le=60, description="Longest wait for room with on_full=block, in seconds."
+    )
+    queue_max_bytes: int = Field(
+        default=67_108_864,
+        ge=2_097_152,
+        le=8_589_934_592,
+        description="Bytes that may wait in the queue; a tenth is kept for decisions.",
+    )
+    queue_max_items: int = Field(
+        default=10_000,
+        ge=10,
+        le=10_000_000,
+        description="Records that may wait in the queue; a tenth is kept for decisions.",
     )
 
     @classmethod

@@ -5,20 +5,20 @@ its own contribution to that event, a failing renderer leaves a minimal record, 
 """
 
 import itertools
-import os
-import sys
 import threading
-import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from contextvars import Context
 from typing import Any, cast
 
 import structlog
 
+from structllm._account import Gap
+from structllm._diagnostics import Diagnostics
 from structllm._exit import exit_gate
 from structllm._fanout import FanOut, Route
+from structllm._process import enrol, finish_at_exit
+from structllm._sources import rfc3339
 from structllm._types import LEVELS, Clock, Event, Ids, Processor, Record
 from structllm.events import SCHEMA_VERSION, Envelope
 from structllm.processors.context import with_bound
@@ -34,25 +34,16 @@ _MEASURED = frozenset({"completion_response"})
 # bound it would go on for ever.
 _MAX_NESTING = 1
 
-_DIAGNOSTIC_INTERVAL_S = 30.0
+_GAP_WAIT_S = 0.1
+
+_METHOD_NAMES = {level: level.lower() for level in LEVELS}
 
 
-class Diagnostics:
-    """Short notices on stderr, at most once per reason and 30 s, so that a broken disk does not flood a console."""
+class _Nesting(threading.local):
+    """How many events of one emitter this thread is in the middle of."""
 
     def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-
-    def notice(self, reason: str, text: str) -> None:
-        """Print `structllm: text` unless the same reason was printed in the last 30 s. Never raises."""
-        now = time.monotonic()
-        if now - self._last.get(reason, -_DIAGNOSTIC_INTERVAL_S) < _DIAGNOSTIC_INTERVAL_S:
-            return
-        self._last[reason] = now
-        try:
-            print(f"structllm: {text}", file=sys.stderr, flush=True)
-        except Exception:
-            return
+        self.inside = exit_gate.new_thread()
 
 
 class EventLogger(structlog.BoundLoggerBase):
@@ -106,6 +97,7 @@ class Emitter:
 
     Args:
         render: The last processor: event to bytes ending in a newline.
+        chain: The processors before it, for events of the emitter itself.
         routes: Where records go.
         session_id: The session of events that have none bound.
         least_level: Events below this level name reach no sink.
@@ -113,6 +105,7 @@ class Emitter:
         clock: Source of timestamps (aware UTC).
         ids: Source of the writer id.
         after_fork: Called in a forked child, which becomes a writer of its own.
+        at_close: Called when the sinks are closed.
     """
 
     def __init__(
@@ -125,23 +118,36 @@ class Emitter:
         service: str | None,
         clock: Clock,
         ids: Ids,
+        chain: Sequence[Processor] = (),
         after_fork: Sequence[Callable[[], None]] = (),
+        at_close: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.session_id = session_id
         self.diagnostics = Diagnostics()
-        self.fan_out = FanOut(routes, least_level=LEVELS[least_level], report=self._report_drop)
+        self.fan_out = FanOut(
+            routes,
+            least_level=LEVELS[least_level],
+            report=self._report_drop,
+            on_recovery=self._report_gap,
+            on_start=finish_at_exit,
+        )
+        self._routes = self.fan_out.chosen
         self._render = render
+        self._chain = tuple(chain)
         self._service = service
         self._clock = clock
         self._ids = ids
         self._on_fork = tuple(after_fork)
-        self._nesting = threading.local()
+        self._at_close = tuple(at_close)
+        self._nesting = _Nesting()
         self._begin()
-        _alive.add(self)
+        enrol(self)
 
     def _begin(self) -> None:
         self.writer = self._ids("wtr")
         self._seq = itertools.count(1)
+        # Both re-entrant: a finaliser or signal handler may log in the middle of an event of the same thread.
+        self._write_lock = threading.RLock()
         self._counts_lock = threading.RLock()
         self._errors: Counter[str] = Counter()
         self._dropped_by_chain = 0
@@ -151,8 +157,7 @@ class Emitter:
     def reset_after_fork(self) -> None:
         """Become a writer of its own: (writer, seq) identifies an event, and both processes go on counting."""
         self._begin()
-        for route in self.fan_out.routes:
-            route.reset_after_fork()
+        self.fan_out.reset_after_fork()
         for reset in self._on_fork:
             reset()
 
@@ -164,42 +169,72 @@ class Emitter:
         timestamp: str | None,
         processors: Iterable[Processor],
         keep: bool = False,
+        about: tuple[Route, Gap] | None = None,
     ) -> Mapping[str, Any] | None:
-        """Run the chain and write the record; see `EventLogger.emit`. Never raises an Exception."""
-        if not exit_gate.enter():
-            with self._counts_lock:
-                self._refused_at_exit += 1
-            return None
-        depth = getattr(self._nesting, "depth", 0)
-        if depth > _MAX_NESTING:
-            exit_gate.leave()
-            with self._counts_lock:
-                self._refused_as_nested += 1
-            return None
-        self._nesting.depth = depth + 1
+        """Run the chain and write the record; see `EventLogger.emit`. Never raises an Exception.
+
+        An event `about` a gap goes to the route that has it, whatever that route wants.
+        """
+        inside = self._nesting.inside
+        depth = inside.depth
+        inside.depth = depth + 1
         try:
+            if depth > _MAX_NESTING or not (exit_gate.is_open or exit_gate.lets_through()):
+                self._refuse(depth)
+                return None
             level_number = LEVELS[level]
-            routes = self.fan_out.choose(event_type, level_number)
+            routes = self._routes.get((event_type, level_number))
+            if routes is None:
+                routes = self.fan_out.choose(event_type, level_number)
+            if about is not None and about[0] not in routes:
+                routes = (*routes, about[0])
             if not routes and not keep and event_type not in _MEASURED:
                 return None
-            event = self._run_chain(self._build(event_type, level, fields, timestamp), level, processors)
-            if event is None:
-                return None
-            if not self._is_whole(event, event_type):
-                event = self._made_whole(event, event_type, level, timestamp)
-            if not routes:
-                return event
-            # Numbered last, so that an event that the chain dropped on purpose leaves no gap.
-            event["seq"] = next(self._seq)
-            record = Record(event_type, level_number, self._line(event, level), event)
-            self.fan_out.write(record, routes)
+            event = self._build(event_type, level, fields, timestamp)
+            method_name = _METHOD_NAMES[level]
+            if processors:
+                chained = self._run_chain(event, method_name, processors)
+                if chained is None:
+                    return None
+                event = chained
+                if not self._is_whole(event, event_type):
+                    event = self._made_whole(event, event_type, level, timestamp)
+            if routes:
+                self._write(event, event_type, level_number, method_name, routes, about)
             return event
         except Exception as error:
             self.count_error("emitter", error)
             return None
         finally:
-            self._nesting.depth = depth
-            exit_gate.leave()
+            inside.depth = depth
+
+    def _refuse(self, depth: int) -> None:
+        with self._counts_lock:
+            if depth > _MAX_NESTING:
+                self._refused_as_nested += 1
+            else:
+                self._refused_at_exit += 1
+
+    def _write(
+        self,
+        event: Event,
+        event_type: str,
+        level_number: int,
+        method_name: str,
+        routes: Sequence[Route],
+        about: tuple[Route, Gap] | None,
+    ) -> None:
+        """Number the event, render it and hand it to the sinks: in one go, so that files are in the order of `seq`."""
+        with self._write_lock:
+            # Numbered last, so that an event that the chain dropped on purpose leaves no gap.
+            event["seq"] = seq = next(self._seq)
+            if about is not None:
+                about[1].seq = seq
+            try:
+                line = self._render(self, method_name, event)
+            except Exception as error:
+                line = self._minimal_line(event, error)
+            self.fan_out.write(Record(event_type, level_number, line, event), routes)
 
     def late_routes(self, event_type: str, level: str, raised_level: str) -> tuple[Route, ...]:
         """Return the routes that pass over an event of this level but would take it at the raised level.
@@ -213,9 +248,14 @@ class Emitter:
         try:
             level = event["level"]
             late = dict(event)
-            if not late["seq"]:
-                late["seq"] = next(self._seq)
-            self.fan_out.write(Record(late["event_type"], LEVELS[level], self._line(late, level), late), routes)
+            with self._write_lock:
+                if not late["seq"]:
+                    late["seq"] = next(self._seq)
+                try:
+                    line = self._render(self, _METHOD_NAMES[level], late)
+                except Exception as error:
+                    line = self._minimal_line(late, error)
+                self.fan_out.write(Record(late["event_type"], LEVELS[level], line, late), routes)
         except Exception as error:
             self.count_error("emitter", error)
 
@@ -234,7 +274,7 @@ class Emitter:
             "dropped_by_chain": dropped,
             "refused_at_exit": at_exit,
             "refused_as_nested": as_nested,
-            "sinks": {route.name: route.stats() for route in self.fan_out.routes},
+            "sinks": {route.name: route.delivery.stats() for route in self.fan_out.routes},
         }
 
     def dropped(self) -> dict[str, int]:
@@ -242,13 +282,13 @@ class Emitter:
         return {
             f"{route.name}:{reason}": count
             for route in self.fan_out.routes
-            for reason, count in route.stats()["dropped"].items()
+            for reason, count in route.delivery.account.stats()["dropped"].items()
         }
 
     def _build(self, event_type: str, level: str, fields: Mapping[str, Any], timestamp: str | None) -> Event:
         event: dict[str, Any] = {
             "event_type": event_type,
-            "timestamp": timestamp or self.now(),
+            "timestamp": timestamp or rfc3339(self._clock()),
             "session_id": self.session_id,
             "level": level,
             "schema_version": SCHEMA_VERSION,
@@ -257,13 +297,15 @@ class Emitter:
         }
         if self._service is not None:
             event["service"] = self._service
-        if not RESERVED.isdisjoint(fields):
-            fields = {f"{name}_" if name in RESERVED else name: value for name, value in fields.items()}
+        expected = len(event) + len(fields)
         event.update(fields)
+        # Nearly always no name is there twice; counting finds that out faster than comparing.
+        if len(event) != expected and not RESERVED.isdisjoint(fields):
+            renamed = {f"{name}_" if name in RESERVED else name: value for name, value in fields.items()}
+            return self._build(event_type, level, renamed, timestamp)
         return event
 
-    def _run_chain(self, event: Event, level: str, processors: Iterable[Processor]) -> Event | None:
-        method_name = level.lower()
+    def _run_chain(self, event: Event, method_name: str, processors: Iterable[Processor]) -> Event | None:
         for processor in processors:
             try:
                 changed = processor(self, method_name, event)
@@ -308,13 +350,9 @@ class Emitter:
         event["processor_errors"] = [*event.get("processor_errors", ()), name]
         return event
 
-    def _line(self, event: Event, level: str) -> bytes:
-        try:
-            line: bytes = self._render(self, level.lower(), event)
-            return line
-        except Exception as error:
-            self.count_error("render", error)
-            return minimal_line(event, type(error).__name__)
+    def _minimal_line(self, event: Event, error: Exception) -> bytes:
+        self.count_error("render", error)
+        return minimal_line(event, type(error).__name__)
 
     def count_error(self, name: str, error: Exception) -> None:
         """Count a failure of our own and say so on stderr, without the text of the error."""
@@ -323,43 +361,35 @@ class Emitter:
         # The class alone: the message of a payload's error may quote the payload.
         self.diagnostics.notice(f"processor:{name}", f"{name} failed with {type(error).__name__}; counted in stats()")
 
-    def _report_drop(self, sink: str, reason: str) -> None:
+    def close(self) -> None:
+        """Flush and close the sinks, within 5 seconds."""
+        self.fan_out.close()
+        for close in self._at_close:
+            close()
+
+    def _report_gap(self, route: Route) -> None:
+        """Write the event that tells which records a sink dropped; where it does not come about, tell it later."""
+        if self._nesting.inside.depth > _MAX_NESTING:
+            return
+        # A thread that makes room in a queue must not wait for one that holds this lock and waits for room.
+        if not self._write_lock.acquire(timeout=_GAP_WAIT_S):
+            return
+        try:
+            account = route.delivery.account
+            taken = account.take_gap()
+            if taken is None:
+                return
+            gap, total = taken
+            fields = {"sink": route.name, **gap.fields(), "dropped_total": total}
+            # In a context of its own: it is about the sink, not about the session or market of whoever logs just now.
+            written = Context().run(self.emit, "log_gap", "WARNING", fields, None, self._chain, False, (route, gap))
+            if written is None:
+                account.give_back(gap)
+        finally:
+            self._write_lock.release()
+
+    def _report_drop(self, sink: str, reason: str, count: int) -> None:
+        records = "a record" if count == 1 else f"{count:,} records"
         self.diagnostics.notice(
-            f"sink:{sink}:{reason}", f"sink {sink!r} dropped a record ({reason}); counted in stats()"
+            f"sink:{sink}:{reason}", f"sink {sink!r} dropped {records} ({reason}); counted in stats()"
         )
-
-
-# The fork hook cannot be taken back, so there is one for all emitters instead of one for each.
-_alive: "weakref.WeakSet[Emitter]" = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for emitter in list(_alive):
-        emitter.reset_after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def rfc3339(moment: datetime) -> str:
-    """Return an aware datetime as UTC text with milliseconds and `Z`."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-def random_id(kind: str) -> str:
-    """Return `kind_` and 64 random bits in hexadecimal; a session id comes without the prefix."""
-    bits = os.urandom(8).hex()
-    return bits if kind == "ses" else f"{kind}_{bits}"
-
-
-def counted_ids() -> Ids:
-    """Return a cheaper source of ids for a logger that writes nothing: a random beginning and a count."""
-    beginning, numbers = os.urandom(4).hex(), itertools.count(1)
-    return lambda kind: f"{kind}_{beginning}{next(numbers):08x}"
-
-
-def utc_now() -> datetime:
-    """Return the current time, aware, in UTC."""
-    return datetime.now(UTC)

@@ -9,41 +9,54 @@ import atexit
 import os
 import threading
 import time
-from collections import deque
+import weakref
 
 _WAIT_S = 1.0
 
 
-class ExitGate:
-    """Lets events through until the interpreter exits, and the main thread's always."""
+class Inside:
+    """What a thread is in the middle of: the number of events, one within the other."""
+
+    __slots__ = ("__weakref__", "depth")
 
     def __init__(self) -> None:
-        self._inside: deque[None] = deque()
-        self._open = True
+        self.depth = 0
 
-    def enter(self) -> bool:
-        """Return whether an event may be begun; where it may, `leave` must follow. Appending is atomic: no lock."""
-        self._inside.append(None)
-        if self._open or threading.current_thread() is threading.main_thread():
-            return True
-        self.leave()
-        return False
 
-    def leave(self) -> None:
-        """Say that an event is done."""
-        if self._inside:
-            self._inside.pop()
+class ExitGate:
+    """Lets events through until the interpreter exits, and the main thread's always.
+
+    A thread says that it is inside (`Inside.depth`), then looks whether the gate is open: in this order, so that the
+    gate, which closes first and then looks who is inside, misses nobody.
+
+    Attributes:
+        is_open: False once the interpreter exits.
+    """
+
+    def __init__(self) -> None:
+        self.is_open = True
+        self._threads: weakref.WeakSet[Inside] = weakref.WeakSet()
+
+    def new_thread(self) -> Inside:
+        """Return where a thread that comes for the first time says that it is inside."""
+        inside = Inside()
+        self._threads.add(inside)
+        return inside
+
+    def lets_through(self) -> bool:
+        """Return whether this thread may begin an event after the gate was closed."""
+        return self.is_open or threading.current_thread() is threading.main_thread()
 
     def close(self) -> None:
         """Let no further event of another thread in, and wait up to a second for those that are inside."""
-        self._open = False
+        self.is_open = False
         deadline = time.monotonic() + _WAIT_S
-        while self._inside and time.monotonic() < deadline:
+        while any(inside.depth for inside in list(self._threads)) and time.monotonic() < deadline:
             time.sleep(0.001)
 
     def reset_after_fork(self) -> None:
-        """Forget the threads that this process does not have."""
-        self._inside.clear()
+        """Forget the threads that this process does not have; the one that forked is its main thread now."""
+        self._threads = weakref.WeakSet()
 
 
 # One for the process: the interpreter exits once.

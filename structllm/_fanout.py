@@ -1,92 +1,29 @@
 """Bring each record to every sink that wants it, so that one failing sink does not starve the others."""
 
-import threading
-from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Sequence
 
-from structllm._types import Record, Sink
-from structllm.errors import SinkError
+from structllm._delivery import RECOVERED, Delivery
+from structllm._types import Record
+
+CLOSE_TIMEOUT_S = 5.0
+"""How long closing, and the exit of the interpreter, waits for what is not delivered yet."""
 
 
 class Route:
-    """One sink, which records it wants, and the account of what became of them.
+    """One sink as the fan-out sees it: a name, which records it wants, and how they get there."""
 
-    At all times `accepted = delivered + dropped + pending`; a direct sink has nothing pending between two writes.
-    """
-
-    def __init__(self, name: str, sink: Sink, *, level: int = 0, events: frozenset[str] | None = None) -> None:
+    def __init__(self, name: str, delivery: Delivery, *, level: int = 0, events: frozenset[str] | None = None) -> None:
         self.name = name
-        self.sink = sink
+        self.delivery = delivery
+        self.sink = delivery.sink
         self.level = level
         self.events = events
-        self._begin()
-
-    def reset_after_fork(self) -> None:
-        """Begin a new account with a new lock: the old one may be held by a thread that this process does not have."""
-        renew = getattr(self.sink, "reset_after_fork", None)
-        if renew is not None:
-            renew()
-        self._begin()
-
-    def _begin(self) -> None:
-        # Re-entrant, since a finaliser or signal handler may log in the middle of a write of the same thread.
-        self._lock = threading.RLock()
-        self._accepted = 0
-        self._delivered = 0
-        self._dropped: Counter[str] = Counter()
-        self._dropped_at_flush = 0
-        self._closed = False
+        self.write = delivery.write  # one frame less for every event
 
     def wants(self, event_type: str, level: int) -> bool:
         """Return whether records of this type and level go to this sink."""
         return level >= self.level and (self.events is None or event_type in self.events)
-
-    def write(self, record: Record) -> str | None:
-        """Hand the record to the sink and account for it; return the reason when it was dropped. Never raises."""
-        reason = None
-        with self._lock:
-            self._accepted += 1
-            try:
-                if self._closed:
-                    reason = "closed"
-                else:
-                    self.sink.write((record,))
-                    self._delivered += 1
-            except SinkError as error:
-                reason = error.reason
-            except Exception as error:
-                reason = f"sink_bug:{type(error).__name__}"
-            if reason is not None:
-                self._dropped[reason] += 1
-        return reason
-
-    def flush(self, timeout_s: float) -> bool:
-        """Return whether everything accepted since the last flush is at its destination; what was dropped is not."""
-        with self._lock:
-            dropped = sum(self._dropped.values())
-            complete, self._dropped_at_flush = dropped == self._dropped_at_flush, dropped
-        try:
-            return self.sink.flush(timeout_s) and complete
-        except Exception:
-            return False
-
-    def close(self) -> None:
-        """Close the sink once; later records are dropped with the reason `closed`."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                # No record is lost by a failure here: what the sink took it has, what it did not take is counted.
-                with suppress(Exception):
-                    self.sink.close()
-
-    def stats(self) -> dict[str, Any]:
-        """Return accepted, delivered, dropped by reason, and pending (records)."""
-        with self._lock:
-            dropped = {reason: count for reason, count in self._dropped.items() if count}
-            pending = self._accepted - self._delivered - sum(dropped.values())
-            return {"accepted": self._accepted, "delivered": self._delivered, "dropped": dropped, "pending": pending}
 
 
 class FanOut:
@@ -95,24 +32,48 @@ class FanOut:
     Args:
         routes: Where records go; names must be unique.
         least_level: Level number below which no route gets anything.
-        report: Called with a route's name and a drop reason for each dropped record.
+        report: Called with a route's name, a drop reason and a number of records, each time some are dropped.
+        on_recovery: Called with a route that takes records again after it dropped some.
+        on_start: Called when a delivery begins to let records wait in this process.
+
+    Attributes:
+        chosen: What `choose` has returned so far, by event type and level number.
     """
 
-    def __init__(self, routes: Sequence[Route], *, least_level: int, report: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        *,
+        least_level: int,
+        report: Callable[[str, str, int], None],
+        on_recovery: Callable[[Route], None],
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
         self.routes = tuple(routes)
         self._least_level = least_level
         self._report = report
-        self._chosen: dict[tuple[str, int], tuple[Route, ...]] = {}
+        self._on_recovery = on_recovery
+        self._on_start = on_start
+        self.chosen: dict[tuple[str, int], tuple[Route, ...]] = {}
         self._late: dict[tuple[str, int, int], tuple[Route, ...]] = {}
+        for route in self.routes:
+            self._attach(route)
+
+    def _attach(self, route: Route) -> None:
+        route.delivery.attach(
+            lambda reason, count: self._report(route.name, reason, count),
+            lambda: self._on_recovery(route),
+            self._on_start,
+        )
 
     def choose(self, event_type: str, level: int) -> tuple[Route, ...]:
         """Return the routes for this kind of record. Remembered, since there are few kinds."""
         key = (event_type, level)
-        chosen = self._chosen.get(key)
+        chosen = self.chosen.get(key)
         if chosen is None:
             above = level >= self._least_level
             chosen = tuple(route for route in self.routes if above and route.wants(event_type, level))
-            self._chosen[key] = chosen
+            self.chosen[key] = chosen
         return chosen
 
     def choose_late(self, event_type: str, level: int, raised_level: int) -> tuple[Route, ...]:
@@ -127,7 +88,61 @@ class FanOut:
 
     def write(self, record: Record, routes: Sequence[Route]) -> None:
         """Hand the record to each of the routes. Never raises."""
+        recovered: list[Route] | None = None
         for route in routes:
-            reason = route.write(record)
-            if reason is not None:
-                self._report(route.name, reason)
+            outcome = route.write(record)
+            if outcome is None:
+                continue
+            if outcome is RECOVERED:
+                recovered = [*(recovered or ()), route]
+            else:
+                self._report(route.name, outcome, 1)
+        if recovered is not None:
+            # Only now: no route shall get the event about the gap before the record that came first.
+            for route in recovered:
+                self._on_recovery(route)
+
+    def close(self) -> None:
+        """Deliver what waits, tell of gaps, and close the sinks, all within 5 seconds."""
+        deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
+        finish((self,), deadline_s)
+        for route in self.routes:
+            lost = route.delivery.close(max(0.0, deadline_s - time.monotonic()))
+            self._tell_of_loss(route, lost)
+
+    def retire(self) -> None:
+        """Give up what still waits, as the interpreter exits, and deliver the rest at once."""
+        for route in self.routes:
+            self._tell_of_loss(route, route.delivery.retire())
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked child."""
+        for route in self.routes:
+            route.delivery.reset_after_fork()
+
+    def tell_gaps(self) -> None:
+        """Have the event written for every gap that none tells of yet, where the sink works."""
+        for route in self.routes:
+            if route.delivery.account.is_untold() and route.delivery.works():
+                self._on_recovery(route)
+
+    def _tell_of_loss(self, route: Route, lost: int) -> None:
+        if lost:
+            self._report(route.name, "shutdown_abandoned", lost)
+
+
+def flush(routes: Iterable[Route], deadline_s: float) -> bool:
+    """Flush routes side by side; return whether all that they accepted is at its destination by the deadline."""
+    ends = [route.delivery.begin_flush(max(0.0, deadline_s - time.monotonic())) for route in routes]
+    done = [end(max(0.0, deadline_s - time.monotonic())) for end in ends]
+    return all(done)
+
+
+def finish(fan_outs: Sequence[FanOut], deadline_s: float) -> None:
+    """Flush all, tell of gaps, and flush that as well. Side by side: a sink that hangs costs no other its time."""
+    routes = [route for fan_out in fan_outs for route in fan_out.routes]
+    flush(routes, deadline_s)
+    if any(route.delivery.account.is_untold() for route in routes):
+        for fan_out in fan_outs:
+            fan_out.tell_gaps()
+        flush(routes, deadline_s)

@@ -6,8 +6,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, cast
 
-from structllm._emitter import rfc3339
 from structllm._pending import EndedRequest, PendingRequest
+from structllm._sources import rfc3339
 from structllm.messages import ResponseView
 from structllm.processors.normalise import as_text, error_message, normalise_value
 

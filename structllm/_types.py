@@ -20,6 +20,10 @@ Clock: TypeAlias = Callable[[], datetime]
 Ids: TypeAlias = Callable[[str], str]
 """Returns a fresh id for a kind (`req`, `dec`, `ses`, `wtr`), for example `req_67890def01234567`."""
 
+Defer: TypeAlias = Callable[[float, Callable[[], None]], None]
+"""Runs a job in another thread, so many seconds from now. A job may never be run: it is to be one that can be repeated.
+"""
+
 LEVELS: Mapping[str, int] = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 """Level names and their numbers, as in the standard library's logging."""
 
@@ -45,8 +49,12 @@ class Sink(Protocol):
     """A destination of records.
 
     A sink never retries, never starts threads and never swallows its own errors: it raises `SinkUnavailable` (trying
-    again may help) or `SinkRejected` (it will not) and nothing else. It may be used alone, without the logger. A sink
-    with a lock also has `reset_after_fork()`, which takes a new one; it is called in a forked child.
+    again may help) or `SinkRejected` (it will not) and nothing else, with the number of records `taken` before that. It
+    may be used alone, without the logger. Three more methods are called where a sink has them:
+
+    - `reset_after_fork()` in a forked child; a sink with a lock takes a new one, which nobody holds.
+    - `health() -> Mapping[str, Any]` for `stats()`: counts and conditions, e.g. `{"rotations": 3}`.
+    - `defer_to(defer: Defer)` once, before the first write: how to have slow work done in another thread.
     """
 
     def write(self, batch: Sequence[Record], /) -> None:

@@ -6,11 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from structllm._background import BackgroundDelivery
 from structllm._core import Core
+from structllm._deferred import Deferred
+from structllm._delivery import Delivery, DirectDelivery
 from structllm._disabled import DisabledLogger
-from structllm._emitter import Emitter, EventLogger, counted_ids, random_id, utc_now
+from structllm._emitter import Emitter, EventLogger
 from structllm._fanout import Route
 from structllm._pending import Requests
+from structllm._sources import counted_ids, random_id, utc_now
 from structllm._types import LEVELS, Clock, Ids, Processor, Sink
 from structllm.errors import ConfigError
 from structllm.logger import ChatCompletionLogger
@@ -79,15 +83,18 @@ def create_llm_logger(
     )
     session = session_id or new_id("ses")
     chain = build_chain(settings, metrics, session, redact, own) if enabled else []
+    deferred = Deferred(lambda error: emitter.count_error("deferred", error))
     emitter = Emitter(
+        chain=chain,
         render=Render(append_newline=True),
-        routes=build_routes(destinations) if enabled else (),
+        routes=build_routes(destinations, deferred) if enabled else (),
         session_id=session,
         least_level=settings.completion_log_level,
         service=settings.service,
         clock=now,
         ids=new_id,
-        after_fork=(core.requests.reset_after_fork, metrics.reset_after_fork),
+        after_fork=(core.requests.reset_after_fork, metrics.reset_after_fork, deferred.reset_after_fork),
+        at_close=(deferred.close,),
     )
     log = EventLogger(emitter, chain, {})
     return ChatCompletionLogger(log, core) if enabled else DisabledLogger(log, core)
@@ -140,7 +147,7 @@ def _preview_chars(settings: LLMSettings) -> dict[str, int]:
     }
 
 
-def build_routes(destinations: Iterable[Sink | SinkConfig]) -> list[Route]:
+def build_routes(destinations: Iterable[Sink | SinkConfig], deferred: Deferred) -> list[Route]:
     """Open the sinks; where some cannot be opened, close the others and raise all problems."""
     routes: list[Route] = []
     problems: list[str] = []
@@ -151,16 +158,33 @@ def build_routes(destinations: Iterable[Sink | SinkConfig]) -> list[Route]:
             problems.extend(error.problems)
     if problems:
         for route in routes:
-            route.close()
+            route.delivery.close(0.0)
         raise ConfigError(problems)
+    for route in routes:
+        defer_to = getattr(route.delivery.sink, "defer_to", None)
+        if defer_to is not None:
+            defer_to(deferred.defer)
     return routes
 
 
 def _route(item: Sink | SinkConfig, taken: set[str]) -> Route:
     if isinstance(item, SinkConfig):
         name = item.name or str(getattr(item, "type", "sink"))
-        return Route(_free(name, taken), item.build(), level=LEVELS[item.level], events=item.events)
-    return Route(_free(type(item).__name__, taken), item)
+        return Route(_free(name, taken), _delivery(item), level=LEVELS[item.level], events=item.events)
+    return Route(_free(type(item).__name__, taken), DirectDelivery(item))
+
+
+def _delivery(config: SinkConfig) -> Delivery:
+    sink = config.build()
+    if config.delivery == "direct":
+        return DirectDelivery(sink)
+    return BackgroundDelivery(
+        sink,
+        on_full=config.on_full,
+        block_timeout_s=config.block_timeout_s,
+        queue_max_bytes=config.queue_max_bytes,
+        queue_max_items=config.queue_max_items,
+    )
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -12,6 +12,7 @@ Messages name settings, files and reasons. They never contain the value of a set
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 
@@ -58,15 +59,18 @@ class SinkError(StructllmError):
     Args:
         reason: Short word for the counters, e.g. `disk_full`; part of `dropped{reason}`.
         detail: One sentence for people, without event text.
+        taken: Records of the batch, from its front, that were written before this happened. Trying again continues
+            behind them; a record that is rejected is the one behind them.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", *, taken: int = 0) -> None:
         self.reason = reason
         self.detail = detail
+        self.taken = taken
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason, self.detail)
+        return partial(type(self), taken=self.taken), (self.reason, self.detail)
 
 
 class SinkUnavailable(SinkError):

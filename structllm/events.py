@@ -205,6 +205,18 @@ class Run(Envelope, total=False):
     tags: Annotated[list[str], Field("label", "The framework's tags.")]
 
 
+class LogGap(Envelope, total=False):
+    """Records were dropped at a sink, which takes records again. Written to that sink whatever its filters say."""
+
+    sink: Required[Annotated[str, Field("id", "The sink's name, as in stats().")]]
+    dropped: Required[Annotated[dict[str, int], Field("free", "Records dropped since the last such event, by reason.")]]
+    dropped_total: Annotated[int, Field("number", "Records that this writer's sink has dropped so far.")]
+    first_seq: Annotated[int | None, Field("number", "Least seq among those dropped.")]
+    last_seq: Annotated[int | None, Field("number", "Greatest seq among those dropped.")]
+    first_dropped_at: Annotated[str | None, Field("time", "Timestamp of the earliest event dropped.")]
+    last_dropped_at: Annotated[str | None, Field("time", "Timestamp of the latest event dropped.")]
+
+
 EVENTS: Mapping[str, type] = {
     "completion_request": CompletionRequest,
     "completion_response": CompletionResponse,
@@ -212,6 +224,7 @@ EVENTS: Mapping[str, type] = {
     "performance_metrics": PerformanceMetrics,
     "decision_outcome": DecisionOutcome,
     "run": Run,
+    "log_gap": LogGap,
 }
 """Event type to its definition."""
 

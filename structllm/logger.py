@@ -8,6 +8,7 @@ from typing import Any, Self, TypeVar, cast
 
 from structllm._core import Core
 from structllm._emitter import EventLogger
+from structllm._fanout import flush
 from structllm._fields import (
     as_id,
     causing_cost,
@@ -391,10 +392,9 @@ class ChatCompletionLogger:
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Return True only if every accepted record reached its destination within `timeout_s` seconds."""
         deadline = time.monotonic() + (timeout_s if isinstance(cast("object", timeout_s), int | float) else 5.0)
-        done = [route.flush(max(0.0, deadline - time.monotonic())) for route in self._log.emitter.fan_out.routes]
-        return all(done)
+        return flush(self._log.emitter.fan_out.routes, deadline)
 
     def close(self) -> None:
-        """Flush and close the sinks. What is logged afterwards is dropped and counted as `closed`."""
-        for route in self._log.emitter.fan_out.routes:
-            route.close()
+        """Flush and close the sinks within 5 s; what waits after that is dropped as `shutdown_abandoned`. What is
+        logged afterwards is dropped and counted as `closed`."""
+        self._log.emitter.close()

@@ -50,6 +50,20 @@ SHARED = (
 )
 """What the read side may import beside itself: definitions and sums, nothing that writes."""
 
+ENGINE = (
+    "structllm._account",
+    "structllm._background",
+    "structllm._backoff",
+    "structllm._deferred",
+    "structllm._delivery",
+    "structllm._diagnostics",
+    "structllm._emitter",
+    "structllm._fanout",
+    "structllm._process",
+    "structllm._queue",
+)
+"""What brings events to sinks, whatever the sinks are."""
+
 LATE = ("structllm.cli.config", "structllm.cli.demo", "structllm.cli.doctor", "structllm.cli.source")
 """Commands that need the settings or the write side all the same; they import it inside their functions."""
 
@@ -67,7 +81,7 @@ BANS = (
     Ban(("structllm.processors",), ("structllm.sinks", "structllm.settings", "structllm.logger")),
     Ban(("structllm.sinks",), ("structllm.processors", "structllm.settings", "structllm.logger")),
     Ban(("structllm._types", "structllm.errors"), ("structllm",)),
-    Ban(("structllm._emitter", "structllm._fanout"), ("structllm.sinks", "structllm.settings", "structllm.logger")),
+    Ban(ENGINE, ("structllm.sinks", "structllm.settings", "structllm.logger")),
     Ban(READ_SIDE, ("structllm", "structlog", "pydantic", "pydantic_settings"), (*READ_SIDE, *SHARED), LATE),
 )
 
@@ -125,7 +139,7 @@ TABLES = ("structllm.processors.redaction_rules",)
 
 FUNCTION_LINES = 60
 GRAB_BAGS = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
-LIVE_OBJECTS = {("structllm._emitter", "_alive")}
+LIVE_OBJECTS = {("structllm._process", "_alive")}
 """Module state that has to be: what a hook that cannot be taken back (`os.register_at_fork`) still has to reach."""
 
 CONTAINERS = {"Counter", "OrderedDict", "WeakKeyDictionary", "WeakSet", "WeakValueDictionary", "defaultdict", "deque"}

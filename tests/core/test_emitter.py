@@ -5,7 +5,10 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,19 @@ import orjson
 import pytest
 import structlog
 
-from structllm._emitter import RESERVED, Diagnostics, Emitter, EventLogger, random_id, rfc3339, utc_now
+from structllm._background import BackgroundDelivery
+from structllm._delivery import DirectDelivery
+from structllm._diagnostics import Diagnostics
+from structllm._emitter import RESERVED, Emitter, EventLogger
 from structllm._exit import ExitGate
 from structllm._fanout import Route
-from structllm._types import Event, Processor
-from structllm.errors import SinkUnavailable
+from structllm._sources import random_id, rfc3339, utc_now
+from structllm._types import Event, Processor, Record
+from structllm.errors import SinkRejected, SinkUnavailable
+from structllm.events import event_fields
 from structllm.processors.render import Render
 from structllm.sinks.memory import MemorySink
+from structllm.testing import FaultySink
 
 NOW = datetime(2024, 1, 15, 10, 30, 45, 123456, tzinfo=UTC)
 
@@ -32,7 +41,7 @@ def build(
     memory = sink if sink is not None else MemorySink()
     emitter = Emitter(
         render=render or Render(append_newline=True),
-        routes=[Route("memory", memory)],
+        routes=[Route("memory", DirectDelivery(memory))],
         session_id="abc12345",
         least_level=level,
         service=options.get("service"),
@@ -302,10 +311,10 @@ while logger.get_metrics()["total_completions"] < 100:
         gate = ExitGate()
         gate.close()
         refused: list[bool] = []
-        thread = threading.Thread(target=lambda: refused.append(gate.enter()))
+        thread = threading.Thread(target=lambda: refused.append(gate.lets_through()))
         thread.start()
         thread.join(timeout=10)
-        assert (refused, gate.enter()) == ([False], True)
+        assert (refused, gate.lets_through()) == ([False], True)
 
     def test_gate_waits_for_those_inside(self) -> None:
         """Closing returns once the last event is done."""
@@ -313,10 +322,11 @@ while logger.get_metrics()["total_completions"] < 100:
         entered, leave = threading.Event(), threading.Event()
 
         def work() -> None:
-            gate.enter()
+            inside = gate.new_thread()
+            inside.depth += 1
             entered.set()
             leave.wait(timeout=10)
-            gate.leave()
+            inside.depth -= 1
 
         thread = threading.Thread(target=work)
         thread.start()
@@ -327,12 +337,304 @@ while logger.get_metrics()["total_completions"] < 100:
         thread.join(timeout=10)
 
 
+BACKGROUND = """
+import os, signal, sys, threading
+from structllm import create_llm_logger
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its children ignore it
+logger = create_llm_logger(sinks=[{"type": "file", "path": sys.argv[1], "delivery": "background"}])
+def work(count=500):
+    for number in range(count):
+        logger.log_trading_decision(action="HOLD", size_pct=number)
+def fail():
+    work()
+    raise RuntimeError("the host's own")
+"""
+
+ENDINGS = {
+    "normal": ("work()", 0, ""),
+    "sys.exit": ("work(); sys.exit(3)", 3, ""),
+    "unhandled": ("fail()", 1, "RuntimeError: the host's own"),
+    "thread": (
+        "thread = threading.Thread(target=fail); thread.start(); thread.join()",
+        0,
+        "RuntimeError: the host's own",
+    ),
+    "SIGINT": ("work(); os.kill(os.getpid(), signal.SIGINT); threading.Event().wait(30)", -2, "KeyboardInterrupt"),
+    "atexit": ("import atexit; atexit.register(work)", 0, ""),
+    "before us": ("sys.exit()", 0, ""),
+}
+
+HANGS = """
+import sys, threading
+from structllm import create_llm_logger
+from structllm.sinks.registry import BUILT_IN
+from structllm.sinks.memory import MemorySinkConfig, MemorySink
+class Hanging(MemorySink):
+    def write(self, batch):
+        threading.Event().wait()
+class HangingConfig(MemorySinkConfig):
+    def build(self):
+        return Hanging()
+logger = create_llm_logger(sinks=[HangingConfig(delivery="background"), "file:" + sys.argv[1]])
+for number in range(1500):
+    logger.log_trading_decision(action="HOLD")
+"""
+
+
+class TestBackgroundAtExit:
+    @pytest.mark.parametrize("ending", ENDINGS)
+    def test_nothing_is_lost(self, ending: str, tmp_path: Path) -> None:
+        """However the program ends, what it logged is in the file, once, and nothing is said about shutting down."""
+        path = tmp_path / "a.log"
+        last, code, says = ENDINGS[ending]
+        before = "import atexit\natexit.register(lambda: work())\n" if ending == "before us" else ""
+        arguments = [sys.executable, "-c", before + BACKGROUND + last, str(path)]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+        events = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        assert [event["size_pct"] for event in events] == list(range(500)), done.stderr
+        assert (done.returncode, "structllm:" in done.stderr) == (code, False)
+        assert done.stderr.strip().endswith(says) if says else done.stderr == ""
+
+    def test_sink_that_hangs_does_not_hang_the_exit(self, tmp_path: Path) -> None:
+        """After its time the program ends, says how many records it gave up, and the other sink has them all."""
+        arguments = [sys.executable, "-c", HANGS, str(tmp_path / "a.log")]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+        expected = "structllm: sink 'memory' dropped 1,500 records (shutdown_abandoned); counted in stats()\n"
+        assert (done.returncode, done.stderr) == (0, expected)
+        assert len((tmp_path / "a.log").read_bytes().splitlines()) == 1500
+
+    @pytest.mark.parametrize("kind", ["os.fork", "multiprocessing"])
+    def test_children_lose_nothing_and_repeat_nothing(self, kind: str, tmp_path: Path) -> None:
+        """Forked workers, as a preloading server has them, each deliver their own records and none of the parent's."""
+        forks = "child = os.fork()\n    if not child: work(100); sys.exit()\n    children.append(child)"
+        starts = "child = multiprocessing.get_context('fork').Process(target=work, args=(100,)); child.start()\n"
+        program = (
+            f"import multiprocessing\n{BACKGROUND}\nchildren = []\nwork(100)\nfor _ in range(4):\n"
+            f"    {forks if kind == 'os.fork' else starts + '    children.append(child)'}\n"
+            f"for child in children: {'os.waitpid(child, 0)' if kind == 'os.fork' else 'child.join(30)'}\n"
+        )
+        path = tmp_path / "a.log"
+        arguments = [sys.executable, "-W", "ignore", "-c", program, str(path)]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        events = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        counts = Counter(event["writer"] for event in events)
+        assert sorted(counts.values()) == [100] * 5
+        assert len({(event["writer"], event["seq"]) for event in events}) == 500
+
+
+def gaps(sink: MemorySink | FaultySink) -> list[dict[str, Any]]:
+    """Return the log_gap events that a sink has."""
+    events = [orjson.loads(record.line) for record in sink.records]
+    return [event for event in events if event["event_type"] == "log_gap"]
+
+
+class TestLogGap:
+    def build(self, sink: Any, *others: Route, **options: Any) -> EventLogger:
+        """Return a logger over a sink that wants decisions alone, and others."""
+        deliver = options.get("deliver", DirectDelivery)
+        emitter = Emitter(
+            render=Render(append_newline=True),
+            routes=[Route("faulty", deliver(sink), level=50, events=frozenset({"run"})), *others],
+            session_id="s",
+            least_level=options.get("level", "INFO"),
+            service=None,
+            clock=lambda: NOW,
+            ids=lambda kind: f"{kind}_1",
+            chain=options.get("chain", ()),
+        )
+        return EventLogger(emitter, list(options.get("chain", ())), {})
+
+    def test_says_what_was_lost_and_goes_to_the_sink_that_lost_it(self) -> None:
+        """With the next record that gets through, the sink and every other that wants it learn of the gap."""
+        sink, other, choosy = FaultySink(SinkUnavailable("disk_full")), MemorySink(), MemorySink()
+        others = [Route("other", DirectDelivery(other)), Route("choosy", DirectDelivery(choosy), level=50)]
+        log = self.build(sink, *others)
+        log.emit("run", "CRITICAL", {}, "2024-01-01T00:00:01.000Z")
+        sink.error = SinkRejected("too_large")
+        log.emit("run", "CRITICAL", {}, "2024-01-01T00:00:02.000Z")
+        log.emit("run", "INFO", {})
+        sink.error = None
+        log.emit("run", "CRITICAL", {})
+        log.emit("run", "CRITICAL", {})
+        told = {
+            "event_type": "log_gap",
+            "timestamp": "2024-01-15T10:30:45.123Z",
+            "session_id": "s",
+            "level": "WARNING",
+            "schema_version": 1,
+            "writer": "wtr_1",
+            "seq": 5,
+            "sink": "faulty",
+            "dropped": {"disk_full": 1, "too_large": 1},
+            "first_seq": 1,
+            "last_seq": 2,
+            "first_dropped_at": "2024-01-01T00:00:01.000Z",
+            "last_dropped_at": "2024-01-01T00:00:02.000Z",
+            "dropped_total": 2,
+        }
+        assert (gaps(sink), gaps(other), gaps(choosy)) == ([told], [told], [])
+        assert [event["seq"] for event in other.events] == [1, 2, 3, 4, 5, 6]
+        assert set(event_fields("log_gap")) - told.keys() == {
+            "service",
+            "redactions",
+            "truncated_fields",
+            "processor_errors",
+        }
+
+    def test_each_gap_is_told_once(self) -> None:
+        """The next event about a gap tells what was lost since the last one, and the total."""
+        sink = FaultySink()
+        log = self.build(sink)
+        for error in (SinkUnavailable("a"), None, None, SinkUnavailable("b"), None, None):
+            sink.error = error
+            log.emit("run", "CRITICAL", {})
+        told = [(event["dropped"], event["dropped_total"]) for event in gaps(sink)]
+        assert told == [({"a": 1}, 1), ({"b": 1}, 2)]
+
+    def test_reaches_its_sink_below_every_level(self) -> None:
+        """A logger that writes nothing below ERROR still tells of a gap."""
+        sink = FaultySink(SinkUnavailable("gone"))
+        log = self.build(sink, level="ERROR")
+        log.emit("run", "CRITICAL", {})
+        sink.error = None
+        log.emit("run", "CRITICAL", {})
+        assert [event["dropped"] for event in gaps(sink)] == [{"gone": 1}]
+
+    def test_goes_through_the_chain_without_the_context_of_the_caller(self) -> None:
+        """The processors see it; what is bound where somebody happened to log has nothing to do with it."""
+        seen: list[str] = []
+        market: ContextVar[str] = ContextVar("market", default="none")
+
+        def look(logger: Any, method_name: str, event: Event) -> Event:
+            seen.append(f"{event['event_type']} {method_name} {market.get()}")
+            return event
+
+        sink = FaultySink(SinkUnavailable("gone"))
+        log = self.build(sink, chain=[look])
+        token = market.set("BTC")
+        log.emit("run", "CRITICAL", {})
+        sink.error = None
+        log.emit("run", "CRITICAL", {})
+        market.reset(token)
+        assert seen == ["run critical BTC", "run critical BTC", "log_gap warning none"]
+
+    def test_one_that_is_dropped_is_told_later(self) -> None:
+        """The record about a gap may be lost as well: then the next one tells of both."""
+
+        class Fragile(FaultySink):
+            def write(self, batch: Sequence[Record], /) -> None:
+                if batch[0].event_type == "log_gap" and not self.closed:
+                    raise SinkUnavailable("disk_full")
+                super().write(batch)
+
+        sink = Fragile(SinkUnavailable("gone"))
+        log = self.build(sink)
+        log.emit("run", "CRITICAL", {})
+        sink.error = None
+        log.emit("run", "CRITICAL", {})
+        sink.closed = 1
+        log.emit("run", "CRITICAL", {})
+        told = [(event["dropped"], event["first_seq"], event["last_seq"]) for event in gaps(sink)]
+        assert told == [({"gone": 1, "disk_full": 1}, 1, 3)]
+        assert log.emitter.stats()["sinks"]["faulty"]["dropped"] == {"gone": 1, "disk_full": 1}
+
+    def test_sink_that_never_takes_it_is_asked_ever_more_rarely(self) -> None:
+        """A sink that takes everything else does not get a useless record for each good one, and nothing recurs."""
+
+        class Picky(FaultySink):
+            def write(self, batch: Sequence[Record], /) -> None:
+                if batch[0].event_type == "log_gap":
+                    raise SinkRejected("unknown_type")
+                super().write(batch)
+
+        sink = Picky(SinkUnavailable("gone"))
+        log = self.build(sink)
+        log.emit("run", "CRITICAL", {})
+        sink.error = None
+        for _ in range(1000):
+            log.emit("run", "CRITICAL", {})
+        stats = log.emitter.stats()["sinks"]["faulty"]
+        assert (stats["delivered"], stats["dropped"]) == (1000, {"gone": 1, "unknown_type": 10})
+
+    def test_chain_that_refuses_it_loses_no_count(self) -> None:
+        """A processor of the host may drop the event; what it would have told is kept."""
+        refuse = [True]
+
+        def choose(logger: Any, method_name: str, event: Event) -> Event:
+            if refuse[0] and event["event_type"] == "log_gap":
+                raise structlog.DropEvent
+            return event
+
+        sink = FaultySink(SinkUnavailable("gone"))
+        log = self.build(sink, chain=[choose])
+        log.emit("run", "CRITICAL", {})
+        sink.error = None
+        log.emit("run", "CRITICAL", {})
+        refuse[0] = False
+        log.emit("run", "CRITICAL", {})
+        assert [event["dropped"] for event in gaps(sink)] == [{"gone": 1}]
+
+    def test_told_at_close(self) -> None:
+        """Nothing more is logged after the sink works again: closing tells of the gap, and of nothing afterwards."""
+        sink = FaultySink(SinkUnavailable("gone"))
+        log = self.build(sink)
+        log.emit("run", "CRITICAL", {})
+        sink.error = None
+        log.emitter.close()
+        log.emit("run", "CRITICAL", {})
+        assert ([event["dropped"] for event in gaps(sink)], sink.closed) == ([{"gone": 1}], 1)
+        assert log.emitter.stats()["sinks"]["faulty"]["dropped"] == {"gone": 1, "closed": 1}
+
+    def test_two_sinks_that_recover_at_once(self) -> None:
+        """Each is told of its own gap."""
+        sinks = [FaultySink(SinkUnavailable("a")), FaultySink(SinkUnavailable("b"))]
+        log = self.build(sinks[0], Route("second", DirectDelivery(sinks[1])))
+        log.emit("run", "CRITICAL", {})
+        sinks[0].error = sinks[1].error = None
+        log.emit("run", "CRITICAL", {})
+        log.emit("run", "CRITICAL", {})
+        assert [{event["sink"] for event in gaps(sink)} for sink in sinks] == [{"faulty"}, {"faulty", "second"}]
+
+    def test_background_tells_when_it_gets_through(self) -> None:
+        """A queue that was full has room again: the thread that made it tells of what was dropped meanwhile."""
+        held = threading.Event()
+
+        class Held(MemorySink):
+            def write(self, batch: Sequence[Record], /) -> None:
+                held.wait(timeout=30)
+                super().write(batch)
+
+        sink = Held()
+        log = self.build(sink, deliver=lambda sink: BackgroundDelivery(sink, queue_max_items=10))
+        for _ in range(20):
+            log.emit("run", "CRITICAL", {})
+        held.set()
+        deadline = time.monotonic() + 10
+        while not gaps(sink) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        told = [(event["dropped"], event["first_seq"], event["last_seq"]) for event in gaps(sink)]
+        assert told == [({"queue_full": 11}, 10, 20)]
+        log.emitter.close()
+        assert log.emitter.stats()["sinks"]["faulty"] == {
+            "accepted": 21,
+            "delivered": 10,
+            "dropped": {"queue_full": 11},
+            "pending": 0,
+            "queued_bytes": 0,
+            "retries": 0,
+        }
+
+
 class TestLateRoutes:
     def test_are_those_that_want_the_event_only_when_it_fails(self) -> None:
         """A sink that takes errors alone is late for a request; one that takes everything is not."""
         emitter = Emitter(
             render=Render(append_newline=True),
-            routes=[Route("all", MemorySink()), Route("errors", MemorySink(), level=40)],
+            routes=[
+                Route("all", DirectDelivery(MemorySink())),
+                Route("errors", DirectDelivery(MemorySink()), level=40),
+            ],
             session_id="s",
             least_level="INFO",
             service=None,
@@ -349,7 +651,7 @@ class TestFork:
         memory = MemorySink()
         emitter = Emitter(
             render=Render(append_newline=True),
-            routes=[Route("memory", memory)],
+            routes=[Route("memory", DirectDelivery(memory))],
             session_id="s",
             least_level="INFO",
             service=None,
