@@ -1,7 +1,8 @@
 """What every benchmark starts from, and where its figures are shown."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -31,6 +32,13 @@ def race(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Race], Race]:
         return race
 
     return run
+
+
+@pytest.fixture
+def closing() -> Iterator[ExitStack]:
+    """Where variants leave what has to be closed."""
+    with ExitStack() as stack:
+        yield stack
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

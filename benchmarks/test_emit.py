@@ -4,25 +4,19 @@ The floor and the standard library write the very events that structllm wrote, r
 price, redact, truncate or count; the standard library's handler does rotate.
 """
 
-import json
-import logging
-import logging.handlers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 
 import structllm
-from benchmarks.floor import Floor
+from benchmarks.peers import floor, read, repeat, rotating_handler, through_logging
 from benchmarks.racing import Race, Target, Variant
 
 BLOCK = 10
 METRICS_EVERY = 10
-ENVELOPE = ("event_type", "timestamp", "session_id", "level", "schema_version", "writer", "seq")
 
 PROMPT = [
     {"role": "system", "content": "You are an expert futures trader. " * 20},
@@ -41,23 +35,6 @@ def log_completion(logger: structllm.ChatCompletionLogger) -> None:
     logger.log_completion_response(request_id=request_id, response=ANSWER, response_time=1.5, token_usage=USAGE)
 
 
-def repeat(action: Callable[[], None]) -> Callable[[int], None]:
-    """Run an action a number of times."""
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            action()
-
-    return run
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """Every line of a file, each of which has to be a JSON object."""
-    lines = path.read_bytes().split(b"\n")
-    assert b"" == lines.pop(), "the last line is torn"
-    return [orjson.loads(line) for line in lines]
-
-
 def example(path: Path) -> list[dict[str, Any]]:
     """The two events of a completion, as structllm writes them."""
     logger = structllm.create_llm_logger(log_file=path)
@@ -68,53 +45,11 @@ def example(path: Path) -> list[dict[str, Any]]:
     return events
 
 
-def floor(path: Path, events: list[dict[str, Any]], closing: ExitStack) -> Variant:
-    """The floor, writing these events: the envelope is its context, the rest its fields."""
-    writers = []
-    for event in events:
-        envelope = {key: event[key] for key in ENVELOPE}
-        writer = Floor(path, envelope)
-        closing.callback(writer.close)
-        writers.append((writer, {key: value for key, value in event.items() if key not in ENVELOPE}))
-
-    def write() -> None:
-        for writer, fields in writers:
-            writer.write(fields)
-
-    return Variant("floor", repeat(write))
-
-
-def standard_library(path: Path, events: list[dict[str, Any]], closing: ExitStack) -> Variant:
-    """logging, RotatingFileHandler and json.dumps."""
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=52_428_800, backupCount=5, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("structllm.benchmark")
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    closing.callback(handler.close)
-    closing.callback(logger.removeHandler, handler)
-
-    def write() -> None:
-        for event in events:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            logger.info(json.dumps({**event, "timestamp": now}, separators=(",", ":"), ensure_ascii=False))
-
-    return Variant("standard library", repeat(write))
-
-
 def public_api(path: Path, closing: ExitStack) -> Variant:
     """The whole default pipeline, the metrics event every ten completions included."""
     logger = structllm.create_llm_logger(log_file=path)
     closing.callback(logger.close)
     return Variant("structllm", repeat(lambda: log_completion(logger)))
-
-
-@pytest.fixture
-def closing() -> Iterator[ExitStack]:
-    """Where variants leave what has to be closed."""
-    with ExitStack() as stack:
-        yield stack
 
 
 class TestEmit:
@@ -126,7 +61,7 @@ class TestEmit:
         paths = {name: tmp_path / f"{name}.log" for name in ("floor", "standard library", "structllm")}
         variants = [
             floor(paths["floor"], events, closing),
-            standard_library(paths["standard library"], events, closing),
+            through_logging("standard library", rotating_handler(paths["standard library"]), events, closing),
             public_api(paths["structllm"], closing),
         ]
         for variant in variants:

@@ -2,35 +2,52 @@
 
 Destination: one local file, and its rotated predecessors `PATH.1` (newest) to `PATH.N` (oldest).
 Delivery guarantee: a record is in the file's page cache when `write` returns; a killed process loses none of those.
-Durability: no fsync, so power loss may take the last seconds.
-Failure modes: no space, no rights, no directory → `SinkUnavailable`; a symlink in place of the file → `SinkRejected`.
-Units: sizes in bytes. Several processes may write one path: an append is one `os.write` to an O_APPEND descriptor, and
-only rotation takes a lock (`.NAME.lock` beside the file), for which it waits at most 0.2 s, and at most once a second.
+Durability: as `fsync` says; by default power loss may take what the system had not written back yet.
+Failure modes: no space, no rights, no directory → `SinkUnavailable`; a symlink or no regular file in place of the file,
+or a failed fsync → `SinkRejected`. A file system without locks: no rotation, `health()["degraded"]`.
+Units: sizes in bytes, times in seconds.
+
+Any number of processes and threads may write one path. An append is one `os.write` to an O_APPEND descriptor and takes
+no lock between processes (`live.py`); only a rotation does (`rotation.py`). Compressing and deleting is left to another
+thread (`upkeep.py`).
 """
 
 import errno
-import fcntl
+import math
 import os
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, Field
 
-from structllm._options import LogPath
-from structllm._types import Record
+from structllm._options import SPLIT, LogPath, Word
+from structllm._system import System
+from structllm._types import Defer, Record
 from structllm.errors import ConfigError, SinkError, SinkRejected, SinkUnavailable
 from structllm.sinks.config import SinkConfig
+from structllm.sinks.live import LiveFile
+from structllm.sinks.rotation import LogFiles
+from structllm.sinks.upkeep import Compression, Upkeep
 
-# How long a rotation waits for that of another process, and how long after a vain wait the next one is tried. Between
-# the two the file grows beyond its limit: a record late or lost would be worse.
-_ROTATION_WAIT_S = 0.2
-_ROTATION_RETRY_S = 1.0
+Fsync = Literal["never", "interval", "always"]
 
-# How often a writer looks whether somebody else moved the file away (logrotate, another process's rotation).
-_LOOK_INTERVAL_S = 1.0
+_SYNC_INTERVAL_S = 1.0
+_UPKEEP_AFTER_S = 1.0  # after opening: what an earlier process left is no reason to make the first event wait
+
+_REASONS = {
+    errno.ENOSPC: "disk_full",
+    errno.EDQUOT: "disk_full",
+    errno.EFBIG: "disk_full",
+    errno.EACCES: "no_permission",
+    errno.EPERM: "no_permission",
+    errno.EROFS: "no_permission",
+    errno.EMFILE: "no_descriptor",
+    errno.ENFILE: "no_descriptor",
+    errno.EIO: "io_error",
+}
 
 
 def _octal(text: str) -> str:
@@ -38,8 +55,8 @@ def _octal(text: str) -> str:
         mode = int(text, 8)
     except ValueError:
         raise ValueError('must be an octal string such as "0600"') from None
-    if not mode & 0o200 or mode > 0o777:
-        raise ValueError('must let its owner write and be at most "0777"')
+    if mode & 0o600 != 0o600 or mode > 0o777:
+        raise ValueError('must let its owner read and write and be at most "0777"')
     return text
 
 
@@ -50,11 +67,39 @@ class FileSinkConfig(SinkConfig):
     path: LogPath = Field(description="The file; its directory is created.")
     max_bytes: int = Field(default=52_428_800, ge=1024, description="Rotate before a file grows beyond this.")
     backup_count: int = Field(default=5, ge=0, le=1000, description="Rotated files kept; 0 deletes at rotation.")
+    max_age_s: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Delete rotated files last written to longer ago than this, and rotate a file begun longer ago.",
+    )
+    max_total_bytes: int | None = Field(
+        default=None, ge=1024, description="Delete the oldest rotated files while all files together exceed this."
+    )
+    compression: Compression = Field(
+        default="none", description="Compress rotated files in the background: none, gzip or zstd."
+    )
+    fsync: Fsync = Field(
+        default="never", description="Wait for the disk: never, once a second in the background (interval), or always."
+    )
+    fsync_events: Annotated[frozenset[Word], SPLIT] = Field(
+        default=frozenset(), description="Event types after which to wait for the disk in any case."
+    )
     mode: Annotated[str, AfterValidator(_octal)] = Field(default="0600", description="Permissions, octal.")
 
     def build(self) -> "FileSink":
         """Open the file; raise ConfigError where that cannot work."""
-        sink = FileSink(self.path, max_bytes=self.max_bytes, backup_count=self.backup_count, mode=int(self.mode, 8))
+        sink = FileSink(
+            self.path,
+            max_bytes=self.max_bytes,
+            backup_count=self.backup_count,
+            max_age_s=self.max_age_s,
+            max_total_bytes=self.max_total_bytes,
+            compression=self.compression,
+            fsync=self.fsync,
+            fsync_events=self.fsync_events,
+            mode=int(self.mode, 8),
+        )
         try:
             sink.open()
         except SinkError as error:
@@ -76,182 +121,221 @@ class FileSinkConfig(SinkConfig):
 
 
 class FileSink:
-    """Appends records to a file and rotates it by size. Thread-safe; see the module for the guarantees.
+    """Appends records to a file and rotates it. Thread-safe; see the module for the guarantees.
 
     Args:
-        path: The file; its directory is created with mode 0700.
-        max_bytes: Rotate before the file grows beyond this.
+        path: The file; its directory is created.
+        max_bytes: Rotate before the file grows beyond this. Several processes may exceed it by one record each.
         backup_count: Rotated files kept; with 0 a full file is deleted.
-        mode: Permissions of the files.
+        max_age_s: Rotated files last written to longer ago are deleted, and a file begun longer ago is rotated.
+        max_total_bytes: The oldest rotated files are deleted while all files of the log exceed this.
+        compression: `none`, `gzip` or `zstd`, for rotated files that have been left alone for some seconds.
+        fsync: `never`; `interval`: within a second, in the background; `always`: before `write` returns.
+        fsync_events: Event types that are on the disk when `write` returns, whatever `fsync` says.
+        mode: Permissions of the files. Who may read the files may also list the directory, if the sink makes it.
+        system: The operating system.
+
+    Without `defer_to`, what takes long (deleting, compressing) is done by the write that makes it necessary.
     """
 
     def __init__(
-        self, path: str | Path, *, max_bytes: int = 52_428_800, backup_count: int = 5, mode: int = 0o600
+        self,
+        path: str | Path,
+        *,
+        max_bytes: int = 52_428_800,
+        backup_count: int = 5,
+        max_age_s: float | None = None,
+        max_total_bytes: int | None = None,
+        compression: Compression = "none",
+        fsync: Fsync = "never",
+        fsync_events: Iterable[str] = (),
+        mode: int = 0o600,
+        system: System | None = None,
     ) -> None:
-        self._path = os.path.abspath(path)
-        self._max_bytes = max_bytes
-        self._backup_count = backup_count
-        self._mode = mode
+        self._system = system or System()
+        self._fsync = fsync
+        self._fsync_events = frozenset(fsync_events)
+        self._syncs = fsync != "never" or bool(self._fsync_events)
+        files = LogFiles(self._system, os.path.abspath(path))
+        self._directory = files.directory
+        self._live = LiveFile(
+            self._system,
+            files,
+            max_bytes=max_bytes,
+            backup_count=backup_count,
+            mode=mode,
+            let_go=self._let_go,
+            looked=self._looked,
+        )
+        self._append = self._live.append
+        self._upkeep = Upkeep(
+            self._system,
+            files,
+            backup_count=backup_count,
+            max_age_s=max_age_s,
+            max_total_bytes=max_total_bytes,
+            compression=compression,
+            mode=mode,
+            syncs=self._syncs,
+        )
+        self._defer: Defer | None = None
+        self._failed_syncs = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        # Re-entrant, since a finaliser or signal handler may log in the middle of a write of the same thread.
         self._lock = threading.RLock()
-        self._fd: int | None = None
-        self._size_bytes = 0
-        self._looked_at_s = 0.0
-        self._rotate_after_s = 0.0
+        self._unsynced: list[int] = []  # files rotated since the last sync
+        self._sync_at_s: float | None = None
+        self._upkeep_at_s = self._system.monotonic() + _UPKEEP_AFTER_S
+
+    def defer_to(self, defer: Defer) -> None:
+        """Have deletion, compression and fsync by interval done in another thread."""
+        self._defer = defer
 
     def open(self) -> None:
         """Open the file now rather than at the first write. Raises SinkUnavailable or SinkRejected."""
         with self._lock:
-            if self._fd is None:
-                self._attempt(self._open)
+            try:
+                self._live.open()
+            except OSError as error:
+                _raise_as_sink_error(error, 0)
 
     def write(self, batch: Sequence[Record], /) -> None:
         """Append each record as one line with one `os.write`."""
+        taken = 0
         with self._lock:
-            for record in batch:
-                self._attempt(self._append, record.line)
+            try:
+                for record in batch:
+                    self._append(record.line)
+                    taken += 1
+                    if self._syncs:
+                        self._make_durable(record.event_type, taken)
+            except OSError as error:
+                _raise_as_sink_error(error, taken)
 
     def flush(self, timeout_s: float, /) -> bool:
-        """Return True: what was written is already with the operating system."""
-        return True
+        """Return whether what was written is where `fsync` wants it, in files that are still there."""
+        with self._lock:
+            return self._live.settle() and (not self._syncs or self._sync())
 
     def close(self) -> None:
-        """Close the file."""
+        """Look after what was written once more, sync it where `fsync` says so, and close the file."""
         with self._lock:
-            self._close()
+            self._live.settle()
+            if self._syncs:
+                self._sync()
+            self._live.close()
 
     def reset_after_fork(self) -> None:
-        """Take a new lock in a forked child: the old one may be held by a thread that exists in the parent alone."""
-        self._lock = threading.RLock()
+        """Begin anew in a forked child, with a lock and open files of its own.
 
-    def _append(self, line: bytes) -> None:
-        now = time.monotonic()
-        if self._fd is None or now - self._looked_at_s > _LOOK_INTERVAL_S:
-            self._reopen_if_moved()
-            self._looked_at_s = now
-        if self._size_bytes + len(line) > self._max_bytes and self._size_bytes:
-            self._rotate(len(line), now)
-        self._write_all(line)
-        assert self._fd is not None
-        if not os.fstat(self._fd).st_nlink:
-            # Other processes rotated the file away and out of existence since it was looked at, and the line with it.
-            self._close()
-            self._open()
-            self._write_all(line)
+        The old lock may be held by a thread that exists in the parent alone, and with an open file parent and child
+        would share its lock.
+        """
+        inherited = self._unsynced
+        self._live.close()
+        self._begin()
+        for fd in inherited:
+            self._close(fd)
 
-    def _write_all(self, line: bytes) -> None:
-        assert self._fd is not None
-        written = os.write(self._fd, line)
-        self._size_bytes += written
-        if written < len(line):
-            self._finish_short_write(line[written:])
+    def health(self) -> Mapping[str, Any]:
+        """Return what happened to the files so far, and in which respect less is promised than usual."""
+        with self._lock:
+            counts = {**self._live.health(), "failed_syncs": self._failed_syncs, **self._upkeep.health()}
+            return {**counts, "degraded": self._live.degraded}
 
-    def _finish_short_write(self, rest: bytes) -> None:
-        """Write the rest; where that fails, end the torn line so that the next record begins a line of its own."""
-        assert self._fd is not None
-        try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-        except OSError:
-            self._close()  # the next open repairs the tail, once there is room again
-            raise
+    # --- upkeep ------------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        directory, name = os.path.split(self._path)
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            fd = os.open(self._path, flags, self._mode)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                raise SinkRejected("symlink", f"{name} is a symbolic link") from None
-            raise
-        try:
-            self._size_bytes = os.fstat(fd).st_size
-            if self._size_bytes and os.pread(fd, 1, self._size_bytes - 1) != b"\n":
-                self._size_bytes += os.write(fd, b"\n")
-        except OSError:
-            os.close(fd)
-            raise
-        self._fd = fd
+    def _looked(self, now: float) -> None:
+        """See to deletion and compression from time to time."""
+        if self._live.take_rotated() or now >= self._upkeep_at_s:
+            self._upkeep_at_s = math.inf
+            if self._defer is not None:
+                self._defer(0.0, self._keep_up)
+            else:
+                self._keep_up()
 
-    def _reopen_if_moved(self) -> None:
-        if self._fd is not None and not self._is_current(self._fd):
-            self._close()
-        if self._fd is None:
-            self._open()
-        else:
-            self._size_bytes = os.fstat(self._fd).st_size
-
-    def _is_current(self, fd: int) -> bool:
-        try:
-            named = os.stat(self._path, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(named, os.fstat(fd))
-
-    def _rotate(self, coming_bytes: int, now: float) -> None:
-        """Move the files up by one under a lock between processes. A failure is no reason to lose the record."""
-        if now < self._rotate_after_s:
-            return
-        try:
-            lock = os.open(self._lock_path(), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError:
-            return
-        try:
-            if not _locked(lock):
-                self._rotate_after_s = time.monotonic() + _ROTATION_RETRY_S
+    def _keep_up(self) -> None:
+        again_s = self._upkeep.run()
+        with self._lock, suppress(OSError, SinkError):
+            if self._live.fd < 0:
                 return
-            self._reopen_if_moved()  # another process may have rotated while this one waited
-            if self._size_bytes + coming_bytes > self._max_bytes and self._size_bytes:
-                self._move_up()
-                self._close()
-                self._open()
-        except OSError:
-            if self._fd is None:
-                self._open()
-        finally:
-            # Said expressly: a child that was forked meanwhile holds the descriptor too, and with it the lock.
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            os.close(lock)
+            if again_s is not None and self._defer is not None:
+                self._defer(again_s, self._keep_up)
+            elif again_s is not None:
+                self._upkeep_at_s = self._system.monotonic() + again_s
+            if self._upkeep.is_too_old(self._live.generation):
+                self._live.rotate()
 
-    def _move_up(self) -> None:
-        if self._backup_count == 0:
-            os.unlink(self._path)
-            return
-        for number in range(self._backup_count, 0, -1):
-            source = f"{self._path}.{number - 1}" if number > 1 else self._path
+    # --- durability --------------------------------------------------------------------------------------------------
+
+    def _make_durable(self, event_type: str, taken: int) -> None:
+        """Wait for the disk where the settings say so for this event, or see to it that somebody does soon."""
+        if self._fsync == "always" or event_type in self._fsync_events:
+            if not self._sync():
+                # Asking again would prove nothing: the system may have given up the pages that it could not write.
+                raise SinkRejected("not_synced", "the disk did not confirm", taken=taken - 1)
+        elif self._fsync == "interval":
+            now = self._system.monotonic()
+            if self._sync_at_s is None:
+                self._sync_at_s = now + _SYNC_INTERVAL_S
+                if self._defer is not None:
+                    self._defer(_SYNC_INTERVAL_S, self._sync_unlocked)
+            elif self._defer is None and now >= self._sync_at_s:
+                self._sync()
+
+    def _sync(self) -> bool:
+        """Wait until everything written is on the disk, and so are the names of its files."""
+        files = self._take_unsynced()
+        return self._sync_all(files, self._live.fd)
+
+    def _sync_unlocked(self) -> None:
+        """The same without keeping writers waiting."""
+        with self._lock:
+            files = self._take_unsynced()
+            if self._live.fd >= 0:
+                with suppress(OSError):
+                    files.append(self._system.duplicate(self._live.fd))
+        self._sync_all(files, -1)
+
+    def _take_unsynced(self) -> list[int]:
+        files, self._unsynced = self._unsynced, []
+        self._sync_at_s = None
+        return files
+
+    def _sync_all(self, files: list[int], kept: int) -> bool:
+        """Sync files and close them, and one that is kept open."""
+        synced = True
+        for fd in [*files, *([kept] if kept >= 0 else [])]:
             try:
-                os.rename(source, f"{self._path}.{number}")
-            except FileNotFoundError:
-                continue
+                self._system.sync(fd)
+            except OSError:
+                self._failed_syncs += 1
+                synced = False
+        for fd in files:
+            self._close(fd)
+        if self._live.is_new:
+            self._live.is_new = False
+            try:
+                self._system.sync_directory(self._directory)
+            except OSError:
+                self._failed_syncs += 1
+                self._live.is_new, synced = True, False
+        return synced
 
-    def _lock_path(self) -> str:
-        directory, name = os.path.split(self._path)
-        return os.path.join(directory, f".{name}.lock")
+    def _let_go(self, fd: int) -> None:
+        if self._sync_at_s is None:
+            self._close(fd)
+        else:
+            self._unsynced.append(fd)
 
-    def _close(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
-
-    def _attempt(self, action: Callable[..., None], *arguments: object) -> None:
-        """Run a file operation, turning what the operating system says into the sink's own errors."""
-        try:
-            action(*arguments)
-        except OSError as error:
-            reasons = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EACCES: "no_permission"}
-            reason = reasons.get(error.errno or 0, "os_error")
-            raise SinkUnavailable(reason, os.strerror(error.errno or 0)) from None
+    def _close(self, fd: int) -> None:
+        with suppress(OSError):
+            self._system.close(fd)
 
 
-def _locked(lock: int) -> bool:
-    """Take the lock between processes, waiting a bounded time; return whether it was had."""
-    deadline = time.monotonic() + _ROTATION_WAIT_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.005)
+def _raise_as_sink_error(error: OSError, taken: int) -> NoReturn:
+    """Say in the sink's own errors what the operating system said."""
+    reason = _REASONS.get(error.errno or 0, "os_error")
+    raise SinkUnavailable(reason, os.strerror(error.errno or errno.EIO), taken=taken) from None

@@ -2,13 +2,16 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from structllm._system import LockingImpossible, System
 from structllm._types import Record
 from structllm.errors import ConfigError, SinkRejected, SinkUnavailable
 from structllm.sinks.file import FileSink, FileSinkConfig
@@ -26,8 +29,30 @@ def lines(path: Path) -> list[str]:
 
 
 def directory(path: Path) -> dict[str, list[str]]:
-    """Return the texts by file name, without the lock file."""
-    return {file.name: lines(file) for file in sorted(path.iterdir()) if not file.name.endswith(".lock")}
+    """Return the texts by name of the log's files."""
+    return {file.name: lines(file) for file in sorted(path.iterdir()) if not file.name.startswith(".")}
+
+
+class Clocked(System):
+    """The operating system with a clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.monotonic = lambda: self.seconds  # type: ignore[method-assign]
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class Lockless(Clocked):
+    """A file system without locks, until it has some."""
+
+    locks = False
+
+    def try_lock(self, fd: int) -> bool:
+        if not self.locks:
+            raise LockingImpossible
+        return super().try_lock(fd)
 
 
 class TestWrite:
@@ -75,15 +100,37 @@ class TestWrite:
         sink.write([record("2")])
         assert lines(tmp_path / "a.log") == ["other2", "2"]
 
-    def test_follows_a_file_that_was_moved_away(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """After an outside rename a new file is begun within a second."""
-        seconds = iter(range(0, 100, 2))
-        monkeypatch.setattr("structllm.sinks.file.time.monotonic", lambda: float(next(seconds)))
-        sink = FileSink(tmp_path / "a.log")
+    def test_follows_a_file_that_was_moved_away(self, tmp_path: Path) -> None:
+        """After an outside rename a new file is begun, at the latest 50 ms later."""
+        system = Clocked()
+        sink = FileSink(tmp_path / "a.log", system=system)
         sink.write([record("1")])
         (tmp_path / "a.log").rename(tmp_path / "moved.log")
         sink.write([record("2")])
-        assert directory(tmp_path) == {"a.log": ["2"], "moved.log": ["1"]}
+        system.seconds += 0.05
+        sink.write([record("3")])
+        assert directory(tmp_path) == {"a.log": ["3"], "moved.log": ["1", "2"]}
+
+    def test_what_went_into_a_deleted_file_is_written_again(self, tmp_path: Path) -> None:
+        """Deleting the file takes what was in it for longer, not what was written around that time."""
+        system = Clocked()
+        sink = FileSink(tmp_path / "a.log", system=system)
+        sink.write([record("1")])
+        system.seconds += 0.05
+        sink.write([record("2")])
+        (tmp_path / "a.log").unlink()
+        sink.write([record("3")])
+        assert sink.flush(1.0)
+        assert (directory(tmp_path), sink.health()["rewritten"]) == ({"a.log": ["2", "3"]}, 2)
+
+    def test_a_deleted_directory_is_made_again(self, tmp_path: Path) -> None:
+        """Also where the whole directory goes, with the file that tells of rotations."""
+        sink = FileSink(tmp_path / "deep" / "a.log")
+        sink.write([record("1")])
+        shutil.rmtree(tmp_path / "deep")
+        sink.write([record("2")])
+        sink.close()
+        assert directory(tmp_path / "deep") == {"a.log": ["2"]}
 
     def test_close_is_idempotent_and_writing_reopens(self, tmp_path: Path) -> None:
         """Closing twice is fine; a later write opens the file again."""
@@ -138,17 +185,64 @@ class TestRotation:
             sink.write([record(str(number), size_bytes=50)])
         assert lines(tmp_path / "a.log") == ["0", "1", "2"]
 
-    def test_a_held_rotation_lock_delays_no_record(self, tmp_path: Path) -> None:
+    def test_a_held_lock_delays_no_record(self, tmp_path: Path) -> None:
         """While another process holds the lock, records go on into the current file; afterwards it rotates."""
-        sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=5)
-        lock = os.open(tmp_path / ".a.log.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        system = Clocked()
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=5, system=system)
+        sink.write([record("0", size_bytes=50)])
+        lock = os.open(tmp_path / "a.log", os.O_RDWR)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for number in range(50):
+        for number in range(1, 50):
             sink.write([record(str(number), size_bytes=50)])
         assert directory(tmp_path) == {"a.log": [str(number) for number in range(50)]}
         os.close(lock)
-        FileSink(tmp_path / "a.log", max_bytes=60, backup_count=5).write([record("after")])
-        assert lines(tmp_path / "a.log") == ["after"]
+        system.seconds += 1.5
+        sink.write([record("after")])
+        assert (lines(tmp_path / "a.log"), sink.health()["failed_rotations"]) == (["after"], 1)
+
+    def test_a_file_system_without_locks_is_said(self, tmp_path: Path) -> None:
+        """Without locks nothing is rotated, nothing is lost, and health() says so until there are locks again."""
+        system = Lockless()
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=5, system=system)
+        for number in range(3):
+            sink.write([record(str(number), size_bytes=50)])
+        assert (directory(tmp_path), sink.health()["degraded"]) == ({"a.log": ["0", "1", "2"]}, "no_lock")
+        system.locks = True
+        system.seconds += 1.5
+        sink.write([record("3")])
+        assert (lines(tmp_path / "a.log"), sink.health()["degraded"]) == (["3"], None)
+
+    def test_a_number_left_free_is_filled(self, tmp_path: Path) -> None:
+        """A gap that a killed process left behind is closed, and no file beyond it moves."""
+        for number in (1, 3):
+            (tmp_path / f"a.log.{number}").write_bytes(record(f"old{number}").line)
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=3)
+        for number in range(2):
+            sink.write([record(str(number), size_bytes=50)])
+        expected = {"a.log": ["1"], "a.log.1": ["0"], "a.log.2": ["old1"], "a.log.3": ["old3"]}
+        assert directory(tmp_path) == expected
+
+    def test_a_smaller_backup_count_takes_effect(self, tmp_path: Path) -> None:
+        """Files beyond a count that was lowered go at the next rotation."""
+        for number in range(1, 6):
+            (tmp_path / f"a.log.{number}").write_bytes(record(f"old{number}").line)
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=2)
+        for number in range(2):
+            sink.write([record(str(number), size_bytes=50)])
+        assert directory(tmp_path) == {"a.log": ["1"], "a.log.1": ["0"], "a.log.2": ["old1"]}
+
+    def test_the_oldest_is_deleted_by_somebody_else(self, tmp_path: Path) -> None:
+        """The caller of a rotation renames; the deletion is deferred and leaves nothing behind."""
+        jobs: list[Callable[[], None]] = []
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=1)
+        sink.defer_to(lambda delay_s, job: jobs.append(job))
+        for number in range(3):
+            sink.write([record(str(number), size_bytes=50)])
+        waiting = [file.name for file in tmp_path.iterdir() if file.name.endswith(".old")]
+        for job in jobs:
+            job()
+        assert (len(waiting), len(list(tmp_path.glob(".*.old")))) == (1, 0)
+        assert directory(tmp_path) == {"a.log": ["2"], "a.log.1": ["1"]}
 
     def test_threads_lose_nothing(self, tmp_path: Path) -> None:
         """Threads writing through rotations lose, tear and repeat nothing."""
@@ -212,7 +306,7 @@ class TestFailures:
             check=True,
         )
         written = (tmp_path / "a.log").read_text().splitlines()
-        assert done.stdout.splitlines() == ["os_error", "os_error"]
+        assert done.stdout.splitlines() == ["disk_full", "disk_full"]
         whole = [line.split('"')[3] for line in written if line.endswith("}")]
         assert (whole, len(written)) == (["0", "1", "after"], 4)
 

@@ -1,0 +1,309 @@
+"""The live file of a log: appended to without a lock, whatever others do to it meanwhile.
+
+An append is one `os.write` to an O_APPEND descriptor, which the kernel makes whole and in one place. What could still
+go wrong is that the file is not the log's any more: another process has rotated it, and perhaps deleted it. So a writer
+compares the generation (`rotation.Generation`) after each write. Where it has moved, the writer finds out whether the
+file that it wrote to was still in the log; if not, it writes the line again.
+
+What others do to the file (rm, logrotate) does not show in the generation. It is looked for every 50 ms, and lines
+since the last look are kept for that: deleting a file takes back what was in it, not what comes after.
+"""
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from stat import S_IMODE, S_ISREG
+
+from structllm._system import System
+from structllm.errors import SinkError, SinkRejected
+from structllm.sinks.rotation import FileId, Generation, LogFiles, Outcome, file_id
+
+_LOOK_INTERVAL_S = 0.05
+_UNPROVEN_BYTES = 1_048_576  # written by anybody since the last look; then it is time for the next one
+_RETRY_S = 1.0
+_MOST_ESCAPES = 8  # times in a row that a line is written again because its file was deleted
+
+_COUNTS = ("rotations", "failed_rotations", "repaired_tails", "short_writes", "rewritten")
+
+
+class LiveFile:
+    """The file that a log is being written to, by this process and others. Not thread-safe.
+
+    Args:
+        system: The operating system.
+        files: The names of the log.
+        max_bytes: Rotate before the file grows beyond this.
+        backup_count: Rotated files kept.
+        mode: Permissions of the file.
+        let_go: Takes a descriptor of a file that is not written to any more, and closes it.
+        looked: Called after each look, with the monotonic time.
+
+    Attributes:
+        fd: The open file, or -1.
+        degraded: `no_lock` where the file system has no locks, so that the file cannot be rotated.
+        is_new: Whether the file's name has appeared since this was last set to False.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        files: LogFiles,
+        *,
+        max_bytes: int,
+        backup_count: int,
+        mode: int,
+        let_go: Callable[[int], None],
+        looked: Callable[[float], None],
+    ) -> None:
+        self._system = system
+        self._files = files
+        self._max_bytes = max_bytes
+        self._backup_count = backup_count
+        self._mode = mode
+        self._directory_mode = 0o700 | (0o050 if mode & 0o040 else 0) | (0o005 if mode & 0o004 else 0)
+        self._let_go = let_go
+        self._looked = looked
+        self._counts: Counter[str] = Counter()
+        self._write = system.write
+        self._seek = system.seek
+        self._monotonic = system.monotonic
+        # Whoever may write the log may tell of its rotation; who may only read it may not.
+        generation_mode = 0o600 | (0o060 if mode & 0o020 else 0) | (0o006 if mode & 0o002 else 0)
+        self.generation = Generation(system, files.generation, generation_mode)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.fd = -1
+        self.is_new = False
+        self.degraded: str | None = None
+        self._id: FileId | None = None
+        self._size_bytes = 0
+        self._torn = False
+        self._known_generation = -1
+        self._unproven: list[bytes] = []  # lines since the last look
+        self._homeless: list[bytes] = []  # lines whose file was deleted, to be written again
+        self._look_at_s = 0.0
+        self._look_at_bytes = 0
+        self._rotate_after_s = 0.0
+        self._rotated = False
+
+    def health(self) -> Mapping[str, int]:
+        """Return what happened to the file so far."""
+        return {**{name: self._counts[name] for name in _COUNTS}, "homeless": len(self._homeless)}
+
+    def append(self, line: bytes) -> None:
+        """Append one line. When this returns, the line is in a file of the log.
+
+        Raises:
+            OSError: It could not be written.
+            SinkRejected: What has the file's name is no file.
+        """
+        now = self._monotonic()
+        if now >= self._look_at_s or self._size_bytes >= self._look_at_bytes:
+            self._look(now)
+        if self._size_bytes + len(line) > self._max_bytes and self._size_bytes and now >= self._rotate_after_s:
+            self._rotate(len(line), now)
+        fd = self.fd
+        if self._torn or self._write(fd, line) != len(line):
+            self._put_after_torn(line)
+        # The line is in the file: from here on a failure must not make it count as dropped.
+        try:
+            self._size_bytes = self._seek(fd, 0, os.SEEK_CUR)
+            if self._seek(self.generation.fd, 0, os.SEEK_END) == self._known_generation:
+                self._unproven.append(line)
+                return
+            self._unproven = [line]  # those before it were in the log when they were written
+        except OSError:
+            self._unproven.append(line)
+        try:
+            self._look(self._monotonic())
+        except (OSError, SinkError):
+            self._look_at_s = 0.0  # before the next line, which will say what is wrong
+
+    def settle(self) -> bool:
+        """Look once more after the lines written last; return whether all of them are in a file of the log."""
+        try:
+            if self._unproven or self._homeless:
+                self._look(self._monotonic())
+        except (OSError, SinkError):
+            return False
+        return True
+
+    def open(self) -> None:
+        """Open the file if it is not. Raises OSError or SinkRejected."""
+        if self.fd < 0:
+            self._look(self._monotonic())
+
+    def rotate(self) -> None:
+        """Rotate the file whatever its size, unless it is empty. Raises OSError or SinkRejected."""
+        if self.fd >= 0:
+            self._rotate(self._max_bytes, self._monotonic())
+
+    def take_rotated(self) -> bool:
+        """Return whether this process has rotated the file since this was asked the last time."""
+        rotated, self._rotated = self._rotated, False
+        return rotated
+
+    def close(self) -> None:
+        """Close the file."""
+        fd = self.fd
+        self.generation.close()
+        self._begin()
+        if fd >= 0:
+            self._close(fd)
+
+    def _put(self, line: bytes) -> None:
+        """Append the line to the open file, as one write. What a write tears is ended by the next one."""
+        if self._torn or self._write(self.fd, line) != len(line):
+            self._put_after_torn(line)
+        self._size_bytes += len(line)
+
+    def _put_after_torn(self, line: bytes) -> None:
+        """Write the line behind half a line, and a newline in between.
+
+        The half line is given up, also where it is the beginning of this one: somebody else's line may follow it.
+        """
+        self._counts["short_writes"] += not self._torn
+        self._torn = True
+        if self._write(self.fd, b"\n" + line) != len(line) + 1:
+            self._counts["short_writes"] += 1
+            raise OSError(errno.ENOSPC, "short write")
+        self._torn = False
+        self._counts["repaired_tails"] += 1
+
+    def _look(self, now: float) -> None:
+        """Make sure that the open file is the one of this name, and that the lines since the last look have a file.
+
+        The generation is read first: what changes after that shows at the next write.
+        """
+        for _ in range(_MOST_ESCAPES):
+            generation = self._refreshed_generation()
+            if self.fd < 0 or self._files.id_at(self._files.live) != self._id:
+                self._reopen()
+            self._known_generation = generation
+            self._unproven.clear()
+            if not self._homeless:
+                break
+            while self._homeless:
+                self._put(self._homeless[0])
+                self._unproven.append(self._homeless.pop(0))
+                self._counts["rewritten"] += 1
+        self._look_at_s = now + _LOOK_INTERVAL_S
+        self._look_at_bytes = self._size_bytes + _UNPROVEN_BYTES
+        self._looked(now)
+
+    def _refreshed_generation(self) -> int:
+        try:
+            return self.generation.refresh()
+        except OSError:
+            self.generation.close()
+            return -1
+
+    def _reopen(self) -> None:
+        """Open the file of this name. Where that fails, go on with the old one if it still has some name."""
+        old, old_id = self.fd, self._id
+        try:
+            self._open()
+        except (OSError, SinkError):
+            if old_id is None or self._has_left_the_log(old, old_id):
+                raise
+            self._counts["failed_rotations"] += 1
+            self._rotate_after_s = self._monotonic() + _RETRY_S
+            return
+        if old_id is None:
+            return
+        if self._unproven and self._has_left_the_log(old, old_id):
+            self._homeless += self._unproven
+        self._let_go(old)
+
+    def _has_left_the_log(self, fd: int, which: FileId) -> bool:
+        """Return whether a file that was written to has been deleted, or will be.
+
+        Finding it under a number proves that it was in the log after the write. Not finding it proves nothing, for
+        files may move while one looks; then it is decided under the lock.
+        """
+        for number in range(1, max(self._backup_count, 1) + 1):
+            with suppress(OSError):
+                if self._files.id_at(f"{self._files.live}.{number}") == which:
+                    return False
+        left: list[bool] = []
+
+        def look() -> bool:
+            # A name that somebody else gave it is as good as one of ours.
+            waits_for_deletion = which in map(self._files.id_at, self._files.hidden("old"))
+            left.append(waits_for_deletion or not self._system.status_of(fd).st_nlink)
+            return True
+
+        try:
+            if self._files.under_lock(self.fd, look) is not Outcome.DONE:
+                look()
+        except OSError:
+            left.append(False)
+        return left[-1]
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        path = self._files.live
+        try:
+            try:
+                fd = self._system.open(path, flags, self._mode)
+            except FileNotFoundError:
+                self._system.make_directories(self._files.directory, self._directory_mode)
+                fd = self._system.open(path, flags, self._mode)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise SinkRejected("symlink", f"{os.path.basename(path)} is a symbolic link") from None
+            raise
+        try:
+            status = self._system.status_of(fd)
+            if not S_ISREG(status.st_mode):
+                raise SinkRejected("not_a_file", f"{os.path.basename(path)} is no regular file")
+            size_bytes = status.st_size
+            if not size_bytes and S_IMODE(status.st_mode) != self._mode:
+                with suppress(OSError):  # not ours to permit
+                    self._system.permit(fd, self._mode)  # without what the umask took away
+            torn = size_bytes > 0 and self._system.read_at(fd, 1, size_bytes - 1) != b"\n"
+        except (OSError, SinkError):
+            self._close(fd)
+            raise
+        self.fd, self._id, self._size_bytes, self._torn = fd, file_id(status), size_bytes, torn
+        self.is_new = True
+
+    def _close(self, fd: int) -> None:
+        with suppress(OSError):
+            self._system.close(fd)
+
+    def _rotate(self, coming_bytes: int, now: float) -> None:
+        """Give the file a number if it is full, unless somebody else did. No failure here costs the record."""
+        for _ in range(_MOST_ESCAPES):
+            outcome = self._try_to_rotate(coming_bytes)
+            self.degraded = "no_lock" if outcome is Outcome.NO_LOCKS else None
+            if outcome in (None, Outcome.BUSY, Outcome.NO_LOCKS):
+                self._counts["failed_rotations"] += 1
+                self._rotate_after_s = now + _RETRY_S
+                return
+            if outcome is Outcome.DONE:
+                self._counts["rotations"] += 1
+                self._rotated = True
+            self._look(now)
+            if self._size_bytes + coming_bytes <= self._max_bytes or now < self._rotate_after_s:
+                return
+
+    def _try_to_rotate(self, coming_bytes: int) -> Outcome | None:
+        fd = self.fd
+
+        def move_up() -> bool:
+            self._size_bytes = self._system.status_of(fd).st_size
+            if not self._size_bytes or self._size_bytes + coming_bytes <= self._max_bytes:
+                return False
+            self._unproven.clear()  # they were in the log until now
+            # At least one number, also where none is kept: the file is in the log until everybody has been told.
+            self._files.move_up(max(self._backup_count, 1), self.generation)
+            return True
+
+        try:
+            return self._files.under_lock(fd, move_up)
+        except OSError:
+            return None

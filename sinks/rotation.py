@@ -1,0 +1,208 @@
+"""The files of a log on disk, and how they move up by one number.
+
+A log `x.log` has rotated files `x.log.1` (the newest) to `x.log.N`, each of them plain or compressed, and hidden ones
+beside it: `.x.log.rotation` tells all writers of rotations, `.x.log.*.old` waits for its deletion, `.x.log.*.tmp` is
+being compressed. None of the hidden ones is needed to read the log, and each may be deleted at any time.
+"""
+
+import errno
+import itertools
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from stat import S_ISREG
+
+from structllm._system import LockingImpossible, Status, System
+
+WAIT_S = 0.2
+"""How long a writer waits for the lock that another process holds; then the file grows beyond its limit for a while."""
+
+_PAUSE_S = 0.005
+
+FileId = tuple[int, int]
+"""Device and inode: which file it is, whatever its name."""
+
+
+class Outcome(Enum):
+    """How an attempt to rotate ended."""
+
+    DONE = "done"
+    NOT_CURRENT = "not current"
+    NOT_NEEDED = "not needed"
+    BUSY = "busy"
+    NO_LOCKS = "no locks"
+
+
+def file_id(status: Status) -> FileId:
+    """Return which file a status is of."""
+    return status.st_dev, status.st_ino
+
+
+class LogFiles:
+    """The names of one log.
+
+    Args:
+        system: The operating system.
+        path: The live file.
+    """
+
+    def __init__(self, system: System, path: str) -> None:
+        self._system = system
+        self.live = path
+        self.directory, self._name = os.path.split(path)
+        self.generation = os.path.join(self.directory, f".{self._name}.rotation")
+        self._rotated = re.compile(re.escape(self._name) + r"\.([1-9]\d{0,8})(\.gz|\.zst)?")
+        self._hidden = re.compile(r"\." + re.escape(self._name) + r"\.[0-9a-f]{12}\.(old|tmp)")
+
+    def numbered(self) -> dict[int, list[str]]:
+        """Return the paths of the rotated files by number; one that is just being compressed has two."""
+        found: dict[int, list[str]] = {}
+        for name in self._system.names_in(self.directory):
+            match = self._rotated.fullmatch(name)
+            if match is not None:
+                found.setdefault(int(match[1]), []).append(os.path.join(self.directory, name))
+        return found
+
+    def hidden(self, kind: str) -> list[str]:
+        """Return the paths of what waits for its deletion (`old`) or is being compressed (`tmp`)."""
+        matches = map(self._hidden.fullmatch, self._system.names_in(self.directory))
+        return [os.path.join(self.directory, match[0]) for match in matches if match is not None and match[1] == kind]
+
+    def new_hidden(self, kind: str) -> str:
+        """Return a path of this kind that nobody uses."""
+        return os.path.join(self.directory, f".{self._name}.{self._system.token()}.{kind}")
+
+    def id_at(self, path: str) -> FileId | None:
+        """Return which file has this name, or None where none has."""
+        try:
+            return file_id(self._system.status_at(path))
+        except FileNotFoundError:
+            return None
+
+    def set_aside(self, path: str) -> None:
+        """Take a file out of the log. Deleting 50 MB takes milliseconds; a new name takes microseconds.
+
+        Only for a holder of the lock, and only after `Generation.advance`: whoever still writes to the file has to
+        notice.
+        """
+        self._system.rename(path, self.new_hidden("old"))
+
+    def move_up(self, backup_count: int, generation: "Generation") -> None:
+        """Give the live file the number 1 and the others the next one; what exceeds the count is set aside.
+
+        Only for a holder of the lock. No file takes the name of another: where a number is free, because a process was
+        killed in the middle of this, no file beyond it moves. So it may be broken off anywhere and done again.
+
+        Args:
+            backup_count: The highest number there is to be, at least 1.
+            generation: Is advanced before a file leaves the log, and after the live file has got its number.
+        """
+        numbered = self.numbered()
+        for path in (path for paths in numbered.values() for path in paths):
+            if not S_ISREG(self._system.status_at(path).st_mode):
+                raise FileExistsError(errno.EEXIST, "no file of a log", path)
+        free = next(number for number in itertools.count(1) if number not in numbered)
+        last = min(free, backup_count)
+        leaving = [number for number in numbered if number > backup_count or (number == last and number < free)]
+        if leaving:
+            generation.advance()
+            for path in (path for number in leaving for path in numbered[number]):
+                self.set_aside(path)
+        for number in range(last - 1, 0, -1):
+            for path in numbered[number]:
+                suffix = path.removeprefix(f"{self.live}.{number}")
+                self._system.rename(path, f"{self.live}.{number + 1}{suffix}")
+        self._system.rename(self.live, f"{self.live}.1")
+        with suppress(OSError):  # the others find out when they look
+            generation.advance()
+
+    def under_lock(self, fd: int, action: Callable[[], bool]) -> Outcome:
+        """Do something to the names of the log while no other process does.
+
+        The lock is on the live file itself, so that nobody can delete it from under its holder: who has the lock of
+        the file that is named `path` is alone, and a rotation gives that name to another file as its last step.
+
+        Args:
+            fd: The live file.
+            action: What to do; returns False where it finds that nothing has to be done.
+
+        Raises:
+            OSError: Of the action.
+        """
+        deadline = self._system.monotonic() + WAIT_S
+        while True:
+            try:
+                if self._system.try_lock(fd):
+                    break
+            except LockingImpossible:
+                return Outcome.NO_LOCKS
+            if self._system.monotonic() >= deadline:
+                return Outcome.BUSY
+            self._system.sleep(_PAUSE_S)
+        try:
+            if self.id_at(self.live) != file_id(self._system.status_of(fd)):
+                return Outcome.NOT_CURRENT
+            return Outcome.DONE if action() else Outcome.NOT_NEEDED
+        finally:
+            with suppress(OSError):
+                self._system.unlock(fd)
+
+
+class Generation:
+    """How often a log was rotated, for every writer to see at the price of one `lseek`.
+
+    It is the size of a file: rotating appends a byte, which no two writers can do as one. Not a mapped counter: if
+    somebody truncated the file, reading the mapping would kill the host program (SIGBUS).
+    """
+
+    def __init__(self, system: System, path: str, mode: int) -> None:
+        self._system = system
+        self._path = path
+        self._mode = mode
+        self._id: FileId | None = None
+        self.fd = -1  # what lseek refuses: without the file, every write is checked the long way
+
+    def refresh(self) -> int:
+        """Return the present generation; open the file where that has not been done, or somebody deleted it."""
+        try:
+            if self.fd < 0 or file_id(self._system.status_at(self._path)) != self._id:
+                self._open()
+            return self._system.seek(self.fd, 0, os.SEEK_END)
+        except FileNotFoundError:
+            self._open()
+            return self._system.seek(self.fd, 0, os.SEEK_END)
+
+    def advance(self) -> None:
+        """Let every writer know that files have got other names, or are about to."""
+        if self.fd < 0:
+            self._open()
+        try:
+            self._system.write(self.fd, b".")
+        except OSError:
+            # A full disk: a hole needs no room. (Two processes may make the same one, which an append rules out.)
+            self._system.resize(self.fd, self._system.seek(self.fd, 0, os.SEEK_END) + 1)
+
+    def begun_at(self) -> float:
+        """Return when the last rotation was, in seconds since the epoch, or when this file was made."""
+        return self._system.status_of(self.fd).st_mtime
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self.fd, self._id = self.fd, -1, None
+        if fd >= 0:
+            with suppress(OSError):
+                self._system.close(fd)
+
+    def _open(self) -> None:
+        self.close()
+        fd = self._system.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, self._mode)
+        try:
+            status = self._system.status_of(fd)
+            if status.st_size == 0:
+                self._system.write(fd, b".")  # has its block while there is room, and a time of its own
+        except OSError:
+            self._system.close(fd)
+            raise
+        self.fd, self._id = fd, file_id(status)
