@@ -50,6 +50,7 @@ ROOMS = {
     "structllm": ("structllm", "the logger, what feeds it, and the read side"),
     "structllm.processors": ("processors", "the steps of the chain"),
     "structllm.sinks": ("sinks", "the destinations"),
+    "structllm.segment": ("structllm/segment", "log files: found, opened, read"),
     "structllm.cli": ("structllm/cli", "the command"),
     "structllm.demo": ("structllm/demo", "the demo"),
 }
