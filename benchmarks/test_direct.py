@@ -21,9 +21,10 @@ from benchmarks.peers import (
 )
 from benchmarks.racing import Race, Target, Variant
 from structllm._delivery import DirectDelivery
-from structllm._emitter import Emitter, EventLogger
+from structllm._emitter import Emitter
+from structllm._event_logger import EventLogger
 from structllm._fanout import Route
-from structllm._sources import random_id, utc_now
+from structllm._sources import random_id
 from structllm.processors.render import Render
 from structllm.sinks.file import FileSink
 
@@ -52,7 +53,6 @@ def emit(path: Path, closing: ExitStack) -> Variant:
         session_id="abc12345",
         least_level="INFO",
         service=None,
-        clock=utc_now,
         ids=random_id,
     )
     log = EventLogger(emitter, [], {})

@@ -38,7 +38,7 @@ class Render:
         Raises:
             TypeError: The event holds something that is not JSON (orjson.JSONEncodeError).
         """
-        if "event_type" in event_dict and next(iter(event_dict)) != "event_type":
+        if next(iter(event_dict), None) != "event_type" and "event_type" in event_dict:
             event_dict = {"event_type": event_dict["event_type"], **event_dict}
         line = orjson.dumps(event_dict, option=self._option)
         return line if len(line) <= self._max_bytes else fit_line(line, self._max_bytes)

@@ -23,6 +23,7 @@ from structllm.sinks.rotation import FileId, Generation, LogFiles, Outcome, file
 _LOOK_INTERVAL_S = 0.05
 _UNPROVEN_BYTES = 1_048_576  # written by anybody since the last look; then it is time for the next one
 _RETRY_S = 1.0
+_WRITE_S = 0.001  # longer than the pages of one write become visible one after the other
 _MOST_ESCAPES = 8  # times in a row that a line is written again because its file was deleted
 
 _COUNTS = ("rotations", "failed_rotations", "repaired_tails", "short_writes", "rewritten")
@@ -106,16 +107,25 @@ class LiveFile:
         if self._size_bytes + len(line) > self._max_bytes and self._size_bytes and now >= self._rotate_after_s:
             self._rotate(len(line), now)
         fd = self.fd
-        if self._torn or self._write(fd, line) != len(line):
+        if self._torn:
             self._put_after_torn(line)
-        # The line is in the file: from here on a failure must not make it count as dropped.
+        elif self._write(fd, line) != len(line):
+            self._counts["short_writes"] += 1
+            self._put_after_torn(line)
+        # The line is in the file: from here on a failure does not make it count as dropped, unless it is unreadable.
         try:
-            self._size_bytes = self._seek(fd, 0, os.SEEK_CUR)
+            end = self._seek(fd, 0, os.SEEK_CUR)
+            if end - len(line) != self._size_bytes and self._is_behind_half_a_line(end - len(line)):
+                self._put_after_torn(line)
+                end = self._seek(fd, 0, os.SEEK_CUR)
+            self._size_bytes = end
             if self._seek(self.generation.fd, 0, os.SEEK_END) == self._known_generation:
                 self._unproven.append(line)
                 return
             self._unproven = [line]  # those before it were in the log when they were written
         except OSError:
+            if self._torn:
+                raise
             self._unproven.append(line)
         try:
             self._look(self._monotonic())
@@ -156,7 +166,10 @@ class LiveFile:
 
     def _put(self, line: bytes) -> None:
         """Append the line to the open file, as one write. What a write tears is ended by the next one."""
-        if self._torn or self._write(self.fd, line) != len(line):
+        if self._torn:
+            self._put_after_torn(line)
+        elif self._write(self.fd, line) != len(line):
+            self._counts["short_writes"] += 1
             self._put_after_torn(line)
         self._size_bytes += len(line)
 
@@ -165,13 +178,19 @@ class LiveFile:
 
         The half line is given up, also where it is the beginning of this one: somebody else's line may follow it.
         """
-        self._counts["short_writes"] += not self._torn
         self._torn = True
         if self._write(self.fd, b"\n" + line) != len(line) + 1:
             self._counts["short_writes"] += 1
             raise OSError(errno.ENOSPC, "short write")
         self._torn = False
         self._counts["repaired_tails"] += 1
+
+    def _is_behind_half_a_line(self, begun: int) -> bool:
+        """Return whether a line that begins there continues another one, whose writer was killed in the middle of it.
+
+        Asked where somebody else has written since the last line: a signal can end a write of many pages half done.
+        """
+        return begun > 0 and self._system.read_at(self.fd, 1, begun - 1) != b"\n"
 
     def _look(self, now: float) -> None:
         """Make sure that the open file is the one of this name, and that the lines since the last look have a file.
@@ -264,12 +283,19 @@ class LiveFile:
             if not size_bytes and S_IMODE(status.st_mode) != self._mode:
                 with suppress(OSError):  # not ours to permit
                     self._system.permit(fd, self._mode)  # without what the umask took away
-            torn = size_bytes > 0 and self._system.read_at(fd, 1, size_bytes - 1) != b"\n"
+            torn = self._ends_in_half_a_line(fd, size_bytes)
         except (OSError, SinkError):
             self._close(fd)
             raise
         self.fd, self._id, self._size_bytes, self._torn = fd, file_id(status), size_bytes, torn
         self.is_new = True
+
+    def _ends_in_half_a_line(self, fd: int, size_bytes: int) -> bool:
+        """Return whether a file does, and is not just being written to."""
+        if not size_bytes or self._system.read_at(fd, 1, size_bytes - 1) == b"\n":
+            return False
+        self._system.sleep(_WRITE_S)
+        return self._system.status_of(fd).st_size == size_bytes
 
     def _close(self, fd: int) -> None:
         with suppress(OSError):

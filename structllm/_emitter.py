@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import structlog
 
@@ -18,10 +18,9 @@ from structllm._diagnostics import Diagnostics
 from structllm._exit import exit_gate
 from structllm._fanout import FanOut, Route
 from structllm._process import enrol, finish_at_exit
-from structllm._sources import rfc3339
+from structllm._sources import Stamp, rfc3339
 from structllm._types import LEVELS, Clock, Event, Ids, Processor, Record
 from structllm.events import SCHEMA_VERSION, Envelope
-from structllm.processors.context import with_bound
 from structllm.processors.render import minimal_line
 
 RESERVED = frozenset(Envelope.__annotations__) - {"session_id"}
@@ -36,7 +35,21 @@ _MAX_NESTING = 1
 
 _GAP_WAIT_S = 0.1
 
-_METHOD_NAMES = {level: level.lower() for level in LEVELS}
+
+class _Plan(NamedTuple):
+    """What all events of a type and level have in common.
+
+    Attributes:
+        level_number: The level as a number.
+        method_name: The level as structlog's processors get it.
+        envelope: The envelope behind type and time.
+        routes: The sinks that want them.
+    """
+
+    level_number: int
+    method_name: str
+    envelope: Mapping[str, Any]
+    routes: tuple[Route, ...]
 
 
 class _Nesting(threading.local):
@@ -44,52 +57,6 @@ class _Nesting(threading.local):
 
     def __init__(self) -> None:
         self.inside = exit_gate.new_thread()
-
-
-class EventLogger(structlog.BoundLoggerBase):
-    """structlog's bound logger with one entry that takes the whole event as a mapping.
-
-    structlog's own methods re-pack keyword arguments in three frames; this one builds the event once. `bind`, `unbind`
-    and `new` are structlog's.
-    """
-
-    _logger: "Emitter"
-
-    @property
-    def bound(self) -> Mapping[str, Any]:
-        """The fields that every event of this logger gets."""
-        context: Mapping[str, Any] = self._context
-        return context
-
-    @property
-    def emitter(self) -> "Emitter":
-        """The emitter behind this logger and all that were bound from it."""
-        return self._logger
-
-    def emit(
-        self,
-        event_type: str,
-        level: str,
-        fields: Mapping[str, Any],
-        timestamp: str | None = None,
-        *,
-        keep: bool = False,
-    ) -> Mapping[str, Any] | None:
-        """Send an event through the chain to the sinks.
-
-        Args:
-            event_type: What happened.
-            level: Level name.
-            fields: The fields of this event; they win over bound ones.
-            timestamp: The event's own time as written; None means now.
-            keep: Run the chain even where no sink takes the event, because it may be written late.
-
-        Returns:
-            The event as it left the chain, or None if it was filtered out.
-        """
-        if self._context:
-            fields = with_bound(self.bound, event_type, fields)
-        return self._logger.emit(event_type, level, fields, timestamp, self._processors, keep)
 
 
 class Emitter:
@@ -102,10 +69,13 @@ class Emitter:
         session_id: The session of events that have none bound.
         least_level: Events below this level name reach no sink.
         service: Written into every event when not None.
-        clock: Source of timestamps (aware UTC).
+        clock: Source of timestamps (aware UTC); default: the system's.
         ids: Source of the writer id.
         after_fork: Called in a forked child, which becomes a writer of its own.
         at_close: Called when the sinks are closed.
+
+    Attributes:
+        now: Returns the present as written into events: UTC, RFC 3339, milliseconds, `Z`.
     """
 
     def __init__(
@@ -116,8 +86,8 @@ class Emitter:
         session_id: str,
         least_level: str,
         service: str | None,
-        clock: Clock,
         ids: Ids,
+        clock: Clock | None = None,
         chain: Sequence[Processor] = (),
         after_fork: Sequence[Callable[[], None]] = (),
         at_close: Sequence[Callable[[], None]] = (),
@@ -131,11 +101,11 @@ class Emitter:
             on_recovery=self._report_gap,
             on_start=finish_at_exit,
         )
-        self._routes = self.fan_out.chosen
+        self._fan_out = self.fan_out.write
         self._render = render
         self._chain = tuple(chain)
         self._service = service
-        self._clock = clock
+        self.now: Callable[[], str] = Stamp() if clock is None else lambda: rfc3339(clock())
         self._ids = ids
         self._on_fork = tuple(after_fork)
         self._at_close = tuple(at_close)
@@ -146,6 +116,7 @@ class Emitter:
     def _begin(self) -> None:
         self.writer = self._ids("wtr")
         self._seq = itertools.count(1)
+        self._plans: dict[tuple[str, str], _Plan] = {}
         # Both re-entrant: a finaliser or signal handler may log in the middle of an event of the same thread.
         self._write_lock = threading.RLock()
         self._counts_lock = threading.RLock()
@@ -182,25 +153,22 @@ class Emitter:
             if depth > _MAX_NESTING or not (exit_gate.is_open or exit_gate.lets_through()):
                 self._refuse(depth)
                 return None
-            level_number = LEVELS[level]
-            routes = self._routes.get((event_type, level_number))
-            if routes is None:
-                routes = self.fan_out.choose(event_type, level_number)
+            plan = self._plans.get((event_type, level)) or self._plan(event_type, level)
+            routes = plan.routes
             if about is not None and about[0] not in routes:
                 routes = (*routes, about[0])
             if not routes and not keep and event_type not in _MEASURED:
                 return None
-            event = self._build(event_type, level, fields, timestamp)
-            method_name = _METHOD_NAMES[level]
+            event = self._build(event_type, plan.envelope, fields, timestamp)
             if processors:
-                chained = self._run_chain(event, method_name, processors)
+                chained = self._run_chain(event, plan.method_name, processors)
                 if chained is None:
                     return None
                 event = chained
                 if not self._is_whole(event, event_type):
-                    event = self._made_whole(event, event_type, level, timestamp)
+                    event = self._made_whole(event, event_type, plan.envelope, timestamp)
             if routes:
-                self._write(event, event_type, level_number, method_name, routes, about)
+                self._write(event, event_type, plan, routes, about)
             return event
         except Exception as error:
             self.count_error("emitter", error)
@@ -219,8 +187,7 @@ class Emitter:
         self,
         event: Event,
         event_type: str,
-        level_number: int,
-        method_name: str,
+        plan: "_Plan",
         routes: Sequence[Route],
         about: tuple[Route, Gap] | None,
     ) -> None:
@@ -231,10 +198,26 @@ class Emitter:
             if about is not None:
                 about[1].seq = seq
             try:
-                line = self._render(self, method_name, event)
+                line = self._render(self, plan.method_name, event)
             except Exception as error:
                 line = self._minimal_line(event, error)
-            self.fan_out.write(Record(event_type, level_number, line, event), routes)
+            self._fan_out(Record(event_type, plan.level_number, line, event), routes)
+
+    def _plan(self, event_type: str, level: str) -> "_Plan":
+        """Work out, once for each kind of event, what is the same for all of a kind."""
+        envelope: dict[str, Any] = {
+            "session_id": self.session_id,
+            "level": level,
+            "schema_version": SCHEMA_VERSION,
+            "writer": self.writer,
+            "seq": 0,
+        }
+        if self._service is not None:
+            envelope["service"] = self._service
+        number = LEVELS[level]
+        plan = _Plan(number, level.lower(), envelope, self.fan_out.choose(event_type, number))
+        self._plans[event_type, level] = plan
+        return plan
 
     def late_routes(self, event_type: str, level: str, raised_level: str) -> tuple[Route, ...]:
         """Return the routes that pass over an event of this level but would take it at the raised level.
@@ -252,16 +235,12 @@ class Emitter:
                 if not late["seq"]:
                     late["seq"] = next(self._seq)
                 try:
-                    line = self._render(self, _METHOD_NAMES[level], late)
+                    line = self._render(self, level.lower(), late)
                 except Exception as error:
                     line = self._minimal_line(late, error)
                 self.fan_out.write(Record(late["event_type"], LEVELS[level], line, late), routes)
         except Exception as error:
             self.count_error("emitter", error)
-
-    def now(self) -> str:
-        """Return the present as written into events: UTC, RFC 3339, milliseconds, `Z`."""
-        return rfc3339(self._clock())
 
     def stats(self) -> dict[str, Any]:
         """Return the writer, the account of every sink, and errors of processors by name."""
@@ -285,24 +264,14 @@ class Emitter:
             for reason, count in route.delivery.account.stats()["dropped"].items()
         }
 
-    def _build(self, event_type: str, level: str, fields: Mapping[str, Any], timestamp: str | None) -> Event:
-        event: dict[str, Any] = {
-            "event_type": event_type,
-            "timestamp": timestamp or rfc3339(self._clock()),
-            "session_id": self.session_id,
-            "level": level,
-            "schema_version": SCHEMA_VERSION,
-            "writer": self.writer,
-            "seq": 0,
-        }
-        if self._service is not None:
-            event["service"] = self._service
-        expected = len(event) + len(fields)
-        event.update(fields)
+    def _build(
+        self, event_type: str, envelope: Mapping[str, Any], fields: Mapping[str, Any], timestamp: str | None
+    ) -> Event:
+        event = {"event_type": event_type, "timestamp": timestamp or self.now(), **envelope, **fields}
         # Nearly always no name is there twice; counting finds that out faster than comparing.
-        if len(event) != expected and not RESERVED.isdisjoint(fields):
+        if len(event) != 2 + len(envelope) + len(fields) and not RESERVED.isdisjoint(fields):
             renamed = {f"{name}_" if name in RESERVED else name: value for name, value in fields.items()}
-            return self._build(event_type, level, renamed, timestamp)
+            return self._build(event_type, envelope, renamed, timestamp)
         return event
 
     def _run_chain(self, event: Event, method_name: str, processors: Iterable[Processor]) -> Event | None:
@@ -331,10 +300,10 @@ class Emitter:
             and type(get("level")) is str
         )
 
-    def _made_whole(self, event: Event, event_type: str, level: str, timestamp: str | None) -> Event:
+    def _made_whole(self, event: Event, event_type: str, envelope: Mapping[str, Any], timestamp: str | None) -> Event:
         """Repair the envelope of an event that a processor of the host damaged: without it nobody finds the event."""
         self.count_error("envelope", ValueError())
-        envelope = self._build(event_type, level, {}, timestamp)
+        envelope = self._build(event_type, envelope, {}, timestamp)
         kept = {name: event[name] for name in ("session_id", "timestamp", "level") if type(event.get(name)) is str}
         rest = {name: value for name, value in event.items() if name not in envelope}
         errors = [*event.get("processor_errors", ()), "envelope"]

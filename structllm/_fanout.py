@@ -35,9 +35,6 @@ class FanOut:
         report: Called with a route's name, a drop reason and a number of records, each time some are dropped.
         on_recovery: Called with a route that takes records again after it dropped some.
         on_start: Called when a delivery begins to let records wait in this process.
-
-    Attributes:
-        chosen: What `choose` has returned so far, by event type and level number.
     """
 
     def __init__(
@@ -54,7 +51,7 @@ class FanOut:
         self._report = report
         self._on_recovery = on_recovery
         self._on_start = on_start
-        self.chosen: dict[tuple[str, int], tuple[Route, ...]] = {}
+        self._chosen: dict[tuple[str, int], tuple[Route, ...]] = {}
         self._late: dict[tuple[str, int, int], tuple[Route, ...]] = {}
         for route in self.routes:
             self._attach(route)
@@ -69,11 +66,11 @@ class FanOut:
     def choose(self, event_type: str, level: int) -> tuple[Route, ...]:
         """Return the routes for this kind of record. Remembered, since there are few kinds."""
         key = (event_type, level)
-        chosen = self.chosen.get(key)
+        chosen = self._chosen.get(key)
         if chosen is None:
             above = level >= self._least_level
             chosen = tuple(route for route in self.routes if above and route.wants(event_type, level))
-            self.chosen[key] = chosen
+            self._chosen[key] = chosen
         return chosen
 
     def choose_late(self, event_type: str, level: int, raised_level: int) -> tuple[Route, ...]:
@@ -91,11 +88,9 @@ class FanOut:
         recovered: list[Route] | None = None
         for route in routes:
             outcome = route.write(record)
-            if outcome is None:
-                continue
             if outcome is RECOVERED:
                 recovered = [*(recovered or ()), route]
-            else:
+            elif outcome is not None:
                 self._report(route.name, outcome, 1)
         if recovered is not None:
             # Only now: no route shall get the event about the gap before the record that came first.

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 from datetime import UTC, datetime
 from functools import partial
 
@@ -20,6 +21,28 @@ def rfc3339(moment: datetime) -> str:
     if len(quoted) == _WHOLE_MICROSECONDS:
         return quoted[1:24].decode() + "Z"
     return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+_MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
+
+
+class Stamp:
+    """Returns the present as `rfc3339` would write it, from the system's clock, at a third of the price.
+
+    Only the first call in a second formats more than the milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self._second = (-1, "")
+
+    def __call__(self) -> str:
+        """Return the current time."""
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        known, text = self._second
+        if second != known:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._second = (second, text)
+        return text + _MILLISECONDS[nanoseconds // 1_000_000]
 
 
 def random_id(kind: str) -> str:

@@ -11,7 +11,8 @@ from structllm._core import Core
 from structllm._deferred import Deferred
 from structllm._delivery import Delivery, DirectDelivery
 from structllm._disabled import DisabledLogger
-from structllm._emitter import Emitter, EventLogger
+from structllm._emitter import Emitter
+from structllm._event_logger import EventLogger
 from structllm._fanout import Route
 from structllm._pending import Requests
 from structllm._sources import counted_ids, random_id, utc_now
@@ -91,7 +92,7 @@ def create_llm_logger(
         session_id=session,
         least_level=settings.completion_log_level,
         service=settings.service,
-        clock=now,
+        clock=clock,
         ids=new_id,
         after_fork=(core.requests.reset_after_fork, metrics.reset_after_fork, deferred.reset_after_fork),
         at_close=(deferred.close,),

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, Self, TypeVar, cast
 
 from structllm._core import Core
-from structllm._emitter import EventLogger
+from structllm._event_logger import EventLogger
 from structllm._fanout import flush
 from structllm._fields import (
     as_id,

@@ -20,7 +20,8 @@ import structlog
 from structllm._background import BackgroundDelivery
 from structllm._delivery import DirectDelivery
 from structllm._diagnostics import Diagnostics
-from structllm._emitter import RESERVED, Emitter, EventLogger
+from structllm._emitter import RESERVED, Emitter
+from structllm._event_logger import EventLogger
 from structllm._exit import ExitGate
 from structllm._fanout import Route
 from structllm._sources import random_id, rfc3339, utc_now

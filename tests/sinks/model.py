@@ -101,6 +101,7 @@ class ModelSystem(System):
         self._tokens = iter(range(10**6))
         self.clock = 0.0
         self.step: Callable[[], None] = lambda: None
+        self.writing: tuple[Inode, bytes] | None = None
 
     def _turn(self) -> None:
         self.step()
@@ -119,8 +120,10 @@ class ModelSystem(System):
     # What others can notice, or what can notice others: one step each.
 
     def write(self, fd: int, data: Any) -> int:  # type: ignore[override]  # a function there
-        self._turn()
         file = self.files[fd]
+        self.writing = (file.inode, bytes(data))
+        self._turn()
+        self.writing = None
         if self.disk.in_log(file.inode):
             for line in bytes(data).split(b"\n"):
                 if line:
@@ -257,7 +260,7 @@ Program = Callable[[ModelSystem], None]
 """What a process does."""
 
 Choice = tuple[str, int]
-"""`step` or `kill`, and the number of the process."""
+"""`step`, `kill` or `tear`, and the number of the process."""
 
 
 @dataclass
@@ -269,6 +272,7 @@ class Explorer:
         programs: What each process does.
         check: Called when all processes have ended, with the disk; raises AssertionError where something is wrong.
         kills: How many processes may be killed, each at any step.
+        tears: Whether a kill may also end a write half done.
         preemptions: How often a process may lose its turn to another one without having ended; None means no bound.
             Most faults of a protocol need two; the orders to be tried grow with every one allowed.
     """
@@ -277,6 +281,7 @@ class Explorer:
     programs: Sequence[Program]
     check: Callable[[Disk], None]
     kills: int = 0
+    tears: bool = False
     preemptions: int | None = None
     seen: set[Any] = field(default_factory=set[Any])
     runs: int = 0
@@ -311,7 +316,7 @@ class Explorer:
         killed = preempted = 0
         running: int | None = None
         for kind, number in prefix:
-            killed += kind == "kill"
+            killed += kind != "step"
             if kind == "step":
                 preempted += running not in (None, number) and not processes[running or 0].dead
                 running = number
@@ -330,6 +335,8 @@ class Explorer:
             choices: list[Choice] = [("step", number) for number in alive]
             if killed < self.kills:
                 choices += [("kill", number) for number in alive]
+                if self.tears:
+                    choices += [("tear", number) for number in alive if systems[number].writing is not None]
             others += [[*order, choice] for choice in choices[1:]]
             running = alive[0]
             order.append(choices[0])
@@ -354,6 +361,10 @@ class Explorer:
         if kind == "step":
             processes[number].switch()
         else:
+            writing = systems[number].writing
+            if kind == "tear" and writing is not None:
+                inode, data = writing
+                inode.content += data[: len(data) // 2]
             # Its `finally` blocks must not touch the disk any more: SIGKILL runs none.
             systems[number].die()
             systems[number].disk = Disk("")
@@ -365,7 +376,7 @@ class Explorer:
         try:
             self.check(disk)
         except AssertionError as error:
-            steps = " ".join(f"{number}" if kind == "step" else f"kill-{number}" for kind, number in order)
+            steps = " ".join(f"{number}" if kind == "step" else f"{kind}-{number}" for kind, number in order)
             files = {name: inode.content for name, inode in disk.names.items()}
             raise AssertionError(f"{error}\nafter the steps: {steps}\nfiles: {files}") from None
 

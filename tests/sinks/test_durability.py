@@ -2,9 +2,11 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
-import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from structllm._system import System
 from structllm._types import Record
-from structllm.errors import SinkError, SinkRejected
+from structllm.errors import SinkRejected
 from structllm.sinks.file import FileSink, Fsync
 
 Job = Callable[[], None]
@@ -129,7 +131,7 @@ class TestAlways:
         for number in range(3):
             sink.write([record(str(number))])
             assert disk.kept(tmp_path) == [str(so_far) for so_far in range(number + 1)]
-        assert disk.calls == ["write", "sync", "sync_directory"] * 3
+        assert [call for call in disk.calls if call != "sync"] == ["write", "sync_directory"] * 3
 
     def test_a_file_that_others_rotate_meanwhile(self, tmp_path: Path, disk: Disk) -> None:
         """A record is on the disk also where another process rotates its file just after the write."""
@@ -357,10 +359,8 @@ class TestFlushAndClose:
         sink = FileSink(tmp_path / "a.log", fsync=fsync, system=disk)
         deferred(sink)
         disk.failing.add(call)
-        try:
+        with pytest.raises(SinkRejected) if fsync == "always" else nullcontext():
             sink.write([record("0")])
-        except SinkError as error:
-            assert (error.reason, fsync) == ("not_synced", "always")
         assert sink.flush(1.0) is False
         disk.failing.clear()
         assert sink.flush(1.0) is True
@@ -392,24 +392,22 @@ class TestFlushAndClose:
         sink.close()
         assert (sink.health()["failed_syncs"], len(os.listdir("/proc/self/fd"))) == (1, before)
 
-    def test_a_forked_child_leaves_the_files_of_its_parent(self, tmp_path: Path, disk: Disk) -> None:
+    def test_a_forked_child_leaves_the_files_of_its_parent(self, tmp_path: Path) -> None:
         """reset_after_fork() in the child closes what it has inherited, and the parent can still sync."""
-        sink = FileSink(tmp_path / "a.log", max_bytes=60, fsync="interval", system=disk)
-        deferred(sink)
-        for number in range(3):
-            sink.write([record(str(number))])
-        child = os.fork()
-        if not child:
-            try:
-                sink.reset_after_fork()
-                paths = [
-                    os.readlink(f"/proc/self/fd/{fd}") for fd in range(3, 256) if os.path.exists(f"/proc/self/fd/{fd}")
-                ]
-                os._exit(any(str(tmp_path) in path for path in paths))
-            finally:
-                os._exit(2)
-        deadline = time.monotonic() + 60
-        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert ended[1] == 0
-        assert (sink.flush(1.0), disk.kept(tmp_path)) == (True, ["0", "1", "2"])
+        program = (
+            "import os, sys; from structllm._types import Record; from structllm.sinks.file import FileSink\n"
+            "def of_the_log():\n"
+            "    fds = [f'/proc/self/fd/{fd}' for fd in os.listdir('/proc/self/fd')]\n"
+            "    return [fd for fd in fds if os.path.exists(fd) and os.readlink(fd).startswith(sys.argv[1])]\n"
+            "sink = FileSink(sys.argv[1] + '/a.log', max_bytes=60, fsync='interval')\n"
+            "sink.defer_to(lambda delay_s, job: None)\n"
+            "for number in range(3): sink.write([Record('x', 20, b'x' * 39 + b'\\n', {})])\n"
+            "opened = len(of_the_log())\n"
+            "child = os.fork()\n"
+            "if not child:\n"
+            "    sink.reset_after_fork(); os._exit(len(of_the_log()))\n"
+            "print(opened, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(of_the_log()), sink.flush(1.0))\n"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.split() == ["4", "0", "4", "True"]

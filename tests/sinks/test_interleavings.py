@@ -141,15 +141,17 @@ def explore(
     check: Callable[[Disk], None],
     *,
     kills: int = 0,
+    tears: bool = False,
     preemptions: int | None = 2,
 ) -> Explorer:
     """Try every interleaving; see `Explorer`."""
-    explorer = Explorer(LogDisk, programs, check, kills, preemptions)
+    explorer = Explorer(LogDisk, programs, check, kills, tears, preemptions)
     explorer.explore()
     return explorer
 
 
 BOTH_ROTATE = [writer("a", 1), writer("b", 1)]
+NO_ROTATION = [writer("a", 1, max_bytes=BIG), writer("b", 2, max_bytes=BIG)]
 OUT_OF_EXISTENCE = [writer("a", 1, max_bytes=BIG, backup_count=0), writer("b", 1, backup_count=0)]
 OUT_OF_EXISTENCE_SLOWLY = [writer("a", 1, max_bytes=BIG, backup_count=1), writer("b", 2, backup_count=1)]
 AFTER_A_CRASH = [writer("a", 1, max_bytes=BIG, backup_count=1), after_a_crash(1)]
@@ -171,6 +173,10 @@ class TestProtocol:
         """A SIGKILL at any step of either process takes no line that was accepted."""
         explore([writer("a", 1, max_bytes=BIG), writer("b", 1)], nothing_lost, kills=1, preemptions=None)
         explore(BOTH_ROTATE, nothing_lost, kills=1)
+
+    def test_a_write_is_torn_by_a_kill(self) -> None:
+        """Half a line, which a killed process leaves anywhere, spoils no line of another one."""
+        explore(NO_ROTATION, still_there, kills=1, tears=True, preemptions=None)
 
     def test_a_straggler_does_not_write_into_the_void(self) -> None:
         """A process that stops between any two steps while its file is rotated away and deleted loses nothing."""
@@ -240,6 +246,7 @@ MUTANTS = {
     "a file set aside counts as there": (LiveFile, "_has_left_the_log", has_no_link, OUT_OF_EXISTENCE, nothing_lost),
     "no look behind": (LiveFile, "_has_left_the_log", lambda *_: False, OUT_OF_EXISTENCE_SLOWLY, nothing_lost),
     "set aside before anybody is told": (LogFiles, "move_up", leaves_before_telling, AFTER_A_CRASH, nothing_lost),
+    "no look before a line": (LiveFile, "_is_behind_half_a_line", lambda *_: False, NO_ROTATION, still_there),
     "no lock": (LogFiles, "under_lock", without_lock, BOTH_ROTATE, nothing_lost_or_repeated),
     "lock not verified": (LogFiles, "under_lock", locks_a_file_of_the_past, BOTH_ROTATE, nothing_lost_or_repeated),
     "the rest is not compressed": (Upkeep, "_append_packed", reads_the_rest_too_early, COMPRESSED, still_there),
@@ -252,5 +259,6 @@ class TestMutants:
         """Without this part of the protocol there is an order that loses or repeats a line, and it is found."""
         owner, attribute, replacement, programs, check = MUTANTS[name]
         monkeypatch.setattr(owner, attribute, replacement)
+        torn = programs is NO_ROTATION
         with pytest.raises(AssertionError, match="after the steps"):
-            explore(programs, check, preemptions=3)
+            explore(programs, check, kills=torn, tears=torn, preemptions=3)

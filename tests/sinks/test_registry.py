@@ -258,8 +258,10 @@ class TestSinkUrls:
             ("file:a?max_byte=1", "unknown option in the URL; did you mean 'max_bytes'?"),
             (
                 "stdout:?zzz=1",
-                "unknown option in the URL; known are name, level, events, delivery, on_full, block_timeout_s, "
-                "queue_max_bytes, queue_max_items, format, max_line_bytes, write_timeout_s",
+                (
+                    "unknown option in the URL; known are name, level, events, delivery, on_full, block_timeout_s, "
+                    "queue_max_bytes, queue_max_items, format, max_line_bytes, write_timeout_s"
+                ),
             ),
             ("file:a?type=stdout", "the type in the URL is what stands before the ':', not an option"),
             ("file:a?mode=0600&mode=0640", "'mode' is given twice in the URL"),

@@ -370,6 +370,13 @@ class TestCompression:
             upkeep(log, system).run()
         assert [path.name for path in log.glob(".*.tmp")] == [f".a.log.{'1' * 12}.tmp"]
 
+    def test_what_another_process_compresses_is_left_to_it(self, log: Path, system: Timed) -> None:
+        """Work is not done twice: a file whose lock somebody holds is looked at again a minute later."""
+        done = upkeep(log, system, compression="gzip")
+        with (log / "a.log.2").open("rb") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            assert (done.run(), visible(log)) == (60.0, ["a.log", "a.log.1.gz", "a.log.2"])
+
     def test_processes_at_once_compress_each_file_once(self, tmp_path: Path) -> None:
         """Several processes that find the same files to compress share them."""
         for number in range(1, 9):
@@ -378,11 +385,13 @@ class TestCompression:
             os.utime(tmp_path / f"a.log.{number}", (0, 0))
         (tmp_path / "a.log").write_bytes(line("live"))
         program = (
-            "import json, sys; from structllm._system import System; from structllm.sinks.rotation import LogFiles\n"
-            "from structllm.sinks.upkeep import Upkeep\n"
+            "import json, sys, time; from structllm._system import System\n"
+            "from structllm.sinks.rotation import LogFiles; from structllm.sinks.upkeep import Upkeep\n"
             "system = System()\n"
             "upkeep = Upkeep(system, LogFiles(system, sys.argv[1]), **json.loads(sys.argv[2]))\n"
-            "print('ready', flush=True); sys.stdin.readline(); upkeep.run(); print(upkeep.health()['compressed'])\n"
+            "print('ready', flush=True); sys.stdin.readline()\n"
+            "while upkeep.run() is not None: time.sleep(0.01)\n"
+            "print(*upkeep.health().values())\n"
         )
         settings = json.dumps({**SETTINGS, "compression": "gzip"})
         command = [sys.executable, "-c", program, str(tmp_path / "a.log"), settings]
@@ -393,8 +402,9 @@ class TestCompression:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        done = [int(process.communicate(timeout=60)[0]) for process in processes]
-        assert (sum(done), visible(tmp_path)) == (8, ["a.log", *(f"a.log.{number}.gz" for number in range(1, 9))])
+        counts = [map(int, process.communicate(timeout=60)[0].split()) for process in processes]
+        assert [sum(each) for each in zip(*counts, strict=True)] == [8, 0, 0]
+        assert visible(tmp_path) == ["a.log", *(f"a.log.{number}.gz" for number in range(1, 9))]
         assert texts(tmp_path) == [f"{number}-{count}" for number in range(8, 0, -1) for count in range(3000)] + [
             "live"
         ]
