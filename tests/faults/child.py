@@ -1,0 +1,167 @@
+"""The program of a writer: log until told to stop, and owe what `log()` has returned for.
+
+`python -m tests.faults.child JOB.json` is one writer; with `--nursery` it reads requests, one JSON object a line, and
+forks writers. A program of your own begins with `job, duty = begin()` and ends with `leave_stats(duty, job, logger)`.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import structllm
+from structllm.assemble import create_llm_logger
+from tests.faults.harness import Duty
+
+SETTINGS = {"redaction": {"enabled": False}, "enable_token_usage_tracking": False}
+"""Redaction reads every byte and prices take half a second to load; neither is what is tried here."""
+
+_FIELD_CHARS = 60_000  # longer texts are cut
+_ENVELOPE_BYTES = 240
+
+
+def begin(path: str | None = None) -> tuple[dict[str, Any], Duty]:
+    """Return the job (fields of `Job`, `name`, `seed`, `log`, `directory`) and the duty; puts the mutant in place."""
+    with open(path or sys.argv[1]) as file:
+        job: dict[str, Any] = json.load(file)
+    if job["mutant"]:
+        from tests.faults import mutants
+
+        mutants.apply(job["mutant"])
+    return job, Duty(os.path.join(job["directory"], f"{job['name']}.duty"))
+
+
+def build(job: Mapping[str, Any], duty: Duty) -> structllm.ChatCompletionLogger:
+    """Return the logger of a job."""
+    settings = {"type": "file", "path": job["log"], "max_bytes": job["max_bytes"], "backup_count": job["backup_count"]}
+    sinks: list[Any] = job["sinks"] or [{**settings, **job["sink"]}]
+    if job["system"] is not None:
+        from tests.faults import systems
+
+        sinks = [systems.sink(job, duty)]
+    return create_llm_logger(**{"settings": SETTINGS, "sinks": sinks, **job["options"]})
+
+
+def padding(size_bytes: int) -> dict[str, str]:
+    """Return fields that make a line about this large."""
+    rest = max(0, size_bytes - _ENVELOPE_BYTES)
+    return {f"pad{start}": "x" * min(_FIELD_CHARS, rest - start) for start in range(0, rest, _FIELD_CHARS)}
+
+
+def log_one(logger: structllm.ChatCompletionLogger, duty: Duty, name: str, thread: int, n: int, **fields: Any) -> None:
+    """Log event `n` of a thread and then owe it."""
+    logger.log_decision_outcome(f"{name}.{thread}", "fault", who=f"{name}.{thread}", n=n, **fields)
+    duty.returned(thread)
+
+
+def work(logger: structllm.ChatCompletionLogger, duty: Duty, job: Mapping[str, Any], thread: int) -> None:
+    """Log as one thread of a job until it is done or stopped."""
+    rng = random.Random(f"{job['seed']}.{thread}")
+    least, greatest = job["sizes"]
+    n = 0
+    while (job["count"] is None or n < job["count"]) and not duty[Duty.STOP]:
+        size = int(least * (greatest / least) ** rng.random())
+        log_one(logger, duty, job["name"], thread, n, **padding(size))
+        n += 1
+        if job["pause_ms"]:
+            time.sleep(rng.uniform(0, job["pause_ms"] / 1000))
+
+
+def leave_stats(duty: Duty, job: Mapping[str, Any], logger: structllm.ChatCompletionLogger) -> None:
+    """Close the logger and leave its `stats()`: a clean end."""
+    logger.flush()
+    logger.close()
+    path = os.path.join(job["directory"], f"{job['name']}.stats.json")
+    with open(path, "w") as file:
+        json.dump(logger.stats(), file)
+
+
+def run(path: str) -> None:
+    """Do a job from its file; what goes wrong is left in NAME.errors, where the judge finds it."""
+    job, duty = begin(path)
+    errors = os.path.join(job["directory"], f"{job['name']}.errors")
+
+    def careful(thread: int) -> None:
+        try:
+            work(logger, duty, job, thread)
+        except BaseException:
+            with open(errors, "a") as file:
+                file.write(traceback.format_exc())
+
+    logger = build(job, duty)
+    duty[Duty.READY] = 1
+    threads = [threading.Thread(target=careful, args=(number,)) for number in range(1, job["threads"])]
+    for thread in threads:
+        thread.start()
+    careful(0)
+    for thread in threads:
+        thread.join()
+    while job["linger"] and not duty[Duty.STOP]:
+        time.sleep(0.001)
+    leave_stats(duty, job, logger)
+
+
+def nursery() -> None:
+    """Fork writers on request until stdin ends; then kill those that are left."""
+    create_llm_logger(settings=SETTINGS, sinks=[]).close()  # load what is loaded on first use
+    gc.freeze()  # collecting would copy every page into every writer
+    mine: set[int] = set()
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "job" in request:
+            sys.stdout.flush()
+            pid = os.fork()
+            if not pid:
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                _run_to_the_end(request["job"])
+            mine.add(pid)
+            answer: int | None = pid
+        else:
+            answer = _status(request["wait"], request["timeout_s"])
+            if answer is not None:
+                mine.discard(request["wait"])
+        print(json.dumps(answer), flush=True)
+    for pid in mine:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _run_to_the_end(path: str) -> NoReturn:
+    """Do a job and exit without taking the interpreter down, which takes longer than most jobs."""
+    status = 1
+    try:
+        run(path)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _status(pid: int, timeout_s: float) -> int | None:
+    """Wait for a forked writer; None if it still runs at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.001)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--nursery":
+        nursery()
+    else:
+        run(sys.argv[1])
