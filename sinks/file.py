@@ -187,6 +187,9 @@ class FileSink:
         self._lock = threading.RLock()
         self._unsynced: list[int] = []  # files rotated since the last sync
         self._sync_at_s: float | None = None
+        self._syncing = False  # whether the line that is being written is to be synced
+        self._sync_lost = False  # whether a sync failed that nobody has been told of
+        self._upkeep_round = 0  # the job that is awaited; those before it have been replaced
         self._upkeep_at_s = self._system.monotonic() + _UPKEEP_AFTER_S
 
     def defer_to(self, defer: Defer) -> None:
@@ -207,17 +210,22 @@ class FileSink:
         with self._lock:
             try:
                 for record in batch:
-                    self._append(record.line)
-                    taken += 1
                     if self._syncs:
-                        self._make_durable(record.event_type, taken)
+                        self._append_durably(record)
+                    else:
+                        self._append(record.line)
+                    taken += 1
             except OSError as error:
                 _raise_as_sink_error(error, taken)
+            except SinkRejected as error:
+                error.taken = taken
+                raise
 
     def flush(self, timeout_s: float, /) -> bool:
         """Return whether what was written is where `fsync` wants it, in files that are still there."""
         with self._lock:
-            return self._live.settle() and (not self._syncs or self._sync())
+            lost, self._sync_lost = self._sync_lost, False
+            return self._live.settle() and (not self._syncs or self._sync()) and not lost
 
     def close(self) -> None:
         """Look after what was written once more, sync it where `fsync` says so, and close the file."""
@@ -252,17 +260,30 @@ class FileSink:
         if self._live.take_rotated() or now >= self._upkeep_at_s:
             self._upkeep_at_s = math.inf
             if self._defer is not None:
-                self._defer(0.0, self._keep_up)
+                self._defer_upkeep(self._defer, 0.0)
             else:
                 self._keep_up()
 
+    def _defer_upkeep(self, defer: Defer, delay_s: float) -> None:
+        """Have it done later, in place of what was to be done later before."""
+        self._upkeep_round += 1
+        awaited = self._upkeep_round
+
+        def job() -> None:
+            if awaited == self._upkeep_round:
+                self._keep_up()
+
+        defer(delay_s, job)
+
     def _keep_up(self) -> None:
+        begun = self._upkeep_round
         again_s = self._upkeep.run()
         with self._lock, suppress(OSError, SinkError):
             if self._live.fd < 0:
                 return
             if again_s is not None and self._defer is not None:
-                self._defer(again_s, self._keep_up)
+                if begun == self._upkeep_round:
+                    self._defer_upkeep(self._defer, again_s)
             elif again_s is not None:
                 self._upkeep_at_s = self._system.monotonic() + again_s
             if self._upkeep.is_too_old(self._live.generation):
@@ -270,20 +291,26 @@ class FileSink:
 
     # --- durability --------------------------------------------------------------------------------------------------
 
-    def _make_durable(self, event_type: str, taken: int) -> None:
-        """Wait for the disk where the settings say so for this event, or see to it that somebody does soon."""
-        if self._fsync == "always" or event_type in self._fsync_events:
+    def _append_durably(self, record: Record) -> None:
+        """Append, then wait for the disk where the settings say so, or see to it that somebody does soon."""
+        waits = self._fsync == "always" or record.event_type in self._fsync_events
+        self._syncing = waits or self._fsync == "interval"
+        try:
+            self._append(record.line)
+        finally:
+            self._syncing = False
+        if waits:
             if not self._sync():
                 # Asking again would prove nothing: the system may have given up the pages that it could not write.
-                raise SinkRejected("not_synced", "the disk did not confirm", taken=taken - 1)
+                raise SinkRejected("not_synced", "the disk did not confirm")
         elif self._fsync == "interval":
             now = self._system.monotonic()
             if self._sync_at_s is None:
                 self._sync_at_s = now + _SYNC_INTERVAL_S
                 if self._defer is not None:
                     self._defer(_SYNC_INTERVAL_S, self._sync_unlocked)
-            elif self._defer is None and now >= self._sync_at_s:
-                self._sync()
+            elif self._defer is None and now >= self._sync_at_s and not self._sync():
+                self._sync_lost = True
 
     def _sync(self) -> bool:
         """Wait until everything written is on the disk, and so are the names of its files."""
@@ -293,11 +320,18 @@ class FileSink:
     def _sync_unlocked(self) -> None:
         """The same without keeping writers waiting."""
         with self._lock:
-            files = self._take_unsynced()
+            if self._sync_at_s is None:
+                return  # done since, with an event that could not wait
+            copies: list[int] = []
             if self._live.fd >= 0:
-                with suppress(OSError):
-                    files.append(self._system.duplicate(self._live.fd))
-        self._sync_all(files, -1)
+                try:
+                    copies.append(self._system.duplicate(self._live.fd))
+                except OSError:  # no descriptor left
+                    self._failed_syncs += 1
+                    self._sync_lost = True
+            files = [*self._take_unsynced(), *copies]
+        if not self._sync_all(files, -1):
+            self._sync_lost = True
 
     def _take_unsynced(self) -> list[int]:
         files, self._unsynced = self._unsynced, []
@@ -325,10 +359,10 @@ class FileSink:
         return synced
 
     def _let_go(self, fd: int) -> None:
-        if self._sync_at_s is None:
-            self._close(fd)
-        else:
+        if self._syncing or self._sync_at_s is not None:
             self._unsynced.append(fd)
+        else:
+            self._close(fd)
 
     def _close(self, fd: int) -> None:
         with suppress(OSError):

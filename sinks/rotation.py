@@ -53,7 +53,7 @@ class LogFiles:
         self.live = path
         self.directory, self._name = os.path.split(path)
         self.generation = os.path.join(self.directory, f".{self._name}.rotation")
-        self._rotated = re.compile(re.escape(self._name) + r"\.([1-9]\d{0,8})(\.gz|\.zst)?")
+        self._rotated = re.compile(re.escape(self._name) + r"\.([1-9]\d{0,4})(\.gz|\.zst)?")  # not a date
         self._hidden = re.compile(r"\." + re.escape(self._name) + r"\.[0-9a-f]{12}\.(old|tmp)")
 
     def numbered(self) -> dict[int, list[str]]:
@@ -183,6 +183,13 @@ class Generation:
         except OSError:
             # A full disk: a hole needs no room. (Two processes may make the same one, which an append rules out.)
             self._system.resize(self.fd, self._system.seek(self.fd, 0, os.SEEK_END) + 1)
+
+    def announce(self) -> None:
+        """Advance, but make the live file no younger: other files are about to leave the log."""
+        begun_at = self.begun_at()
+        self.advance()
+        with suppress(OSError):  # not ours to date; then the live file stays for longer
+            self._system.date(self.fd, begun_at)
 
     def begun_at(self) -> float:
         """Return when the last rotation was, in seconds since the epoch, or when this file was made."""

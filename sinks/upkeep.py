@@ -8,11 +8,12 @@ import gzip
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from stat import S_ISREG
 from typing import IO, Any, Literal, Protocol, cast
 
-from structllm._system import LockingImpossible, System
+from structllm._system import LockingImpossible, Status, System
 from structllm.sinks.rotation import FileId, Generation, LogFiles, file_id
 
 Compression = Literal["none", "gzip", "zstd"]
@@ -21,7 +22,7 @@ Compression = Literal["none", "gzip", "zstd"]
 # whoever follows the log is reading it.
 _QUIET_S = 5.0
 
-_AGE_INTERVAL_S = 60.0
+_AGE_INTERVAL_S = 60.0  # also until what failed, or was locked by another process, is tried again
 _CHUNK_BYTES = 1_048_576
 _ZSTD_LEVEL = 3  # 300 MB/s and a sixth of the size; higher levels are several times slower for little
 _GZIP_LEVEL = 6
@@ -85,6 +86,7 @@ class Upkeep:
                 waits.append(step())
             except OSError:
                 self._counts["failed_upkeep"] += 1
+                waits.append(_AGE_INTERVAL_S)
         soonest_s = min(waits)
         return None if math.isinf(soonest_s) else soonest_s
 
@@ -94,32 +96,41 @@ class Upkeep:
             generation = Generation(self._system, self._files.generation, 0o600)
             try:
                 generation.refresh()
-                self._under_lock(lambda: self._set_expired_aside(generation))
+                if not self._under_lock(lambda: self._set_expired_aside(generation)):
+                    return _AGE_INTERVAL_S
             finally:
                 generation.close()
         return math.inf
 
     def _set_expired_aside(self, generation: Generation) -> bool:
         paths = self._expired()  # asked again, since they may have moved
-        generation.advance()
+        generation.announce()
         for path in paths:
             self._files.set_aside(path)
             self._counts["expired"] += 1
         return True
 
     def _expired(self) -> list[str]:
-        numbered = sorted(self._files.numbered().items())
-        expired = [path for number, paths in numbered for path in paths if number > self._backup_count]
+        found = list(self._found())
+        expired = [path for number, path, _ in found if number > self._backup_count]
         if self._max_age_s is None and self._max_total_bytes is None:
             return expired
         total_bytes, now = self._system.status_at(self._files.live).st_size, self._system.now()
-        for path in (path for number, paths in numbered for path in paths if number <= self._backup_count):
-            status = self._system.status_at(path)
+        for path, status in ((path, status) for number, path, status in found if number <= self._backup_count):
             total_bytes += status.st_size
             too_much = self._max_total_bytes is not None and total_bytes > self._max_total_bytes
             if too_much or (self._max_age_s is not None and now - status.st_mtime > self._max_age_s):
                 expired.append(path)
         return expired
+
+    def _found(self) -> Iterator[tuple[int, str, Status]]:
+        """Yield number, path and status of the rotated files, the newest first; what is no file is not ours."""
+        for number, paths in sorted(self._files.numbered().items()):
+            for path in paths:
+                with suppress(FileNotFoundError):  # it has been moved up, or compressed, since it was listed
+                    status = self._system.status_at(path)
+                    if S_ISREG(status.st_mode):
+                        yield number, path, status
 
     def _delete(self) -> float:
         """Delete what was set aside. Every writer has been told to look whether it writes to one of those."""
@@ -152,33 +163,40 @@ class Upkeep:
         wait_s = math.inf
         now = self._system.now()
         # The oldest first: a rotation meanwhile moves the others to names that have been dealt with.
-        for _, paths in sorted(self._files.numbered().items(), reverse=True):
-            for path in paths:
-                if path.endswith(tuple(_SUFFIXES.values())):
-                    continue
-                quiet_s = now - self._system.status_at(path).st_mtime
-                if 0 <= quiet_s < _QUIET_S:
-                    wait_s = min(wait_s, _QUIET_S - quiet_s)
-                else:
-                    self._compress_file(path)
+        for _, path, status in reversed(list(self._found())):
+            if path.endswith(tuple(_SUFFIXES.values())):
+                continue
+            quiet_s = now - status.st_mtime
+            if 0 <= quiet_s < _QUIET_S:
+                wait_s = min(wait_s, _QUIET_S - quiet_s)
+                continue
+            if not self._compress_file(path):
+                wait_s = min(wait_s, _AGE_INTERVAL_S)
         return wait_s
 
-    def _compress_file(self, path: str) -> None:
-        """Put a compressed file in the place of a plain one.
+    def _compress_file(self, path: str) -> bool:
+        """Put a compressed file in the place of a plain one; return whether that was done.
 
         The plain one is deleted first and then read to its end once more: a writer that was stopped for long may have
         added a line until then, and one that writes later sees that the file has no name, and writes its line again.
         """
-        source = self._system.open(path, os.O_RDWR)
+        try:
+            source = self._system.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return False  # another process was at it
         target: int | None = None
         unfinished = self._files.new_hidden("tmp")
         try:
             if not self._system.try_lock(source):
-                return  # another process is at it
+                return False  # another process is at it
             target = self._system.open(unfinished, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, self._mode)
-            self._system.try_lock(target)
+            self._system.permit(target, self._mode)  # without what the umask took away
+            if not self._system.try_lock(target) or not self._system.status_of(target).st_nlink:
+                return False  # another process took it for abandoned before it was locked
             read_bytes = self._append_packed(source, 0, target)
-            which = file_id(self._system.status_of(source))
+            status = self._system.status_of(source)
+            which = file_id(status)
+            self._system.date(target, status.st_mtime)  # compressing makes no event younger
 
             def put_in_place() -> bool:
                 name = self._name_of(which)
@@ -188,11 +206,14 @@ class Upkeep:
                 self._system.unlink(name)
                 return True
 
-            if self._under_lock(put_in_place):
-                self._append_packed(source, read_bytes, target)
-                self._counts["compressed"] += 1
+            if not self._under_lock(put_in_place):
+                return False
+            if self._append_packed(source, read_bytes, target) > read_bytes:
+                self._system.date(target, self._system.status_of(source).st_mtime)
+            self._counts["compressed"] += 1
+            return True
         except LockingImpossible:
-            pass
+            return False
         finally:
             if target is not None:
                 with suppress(FileNotFoundError):

@@ -107,6 +107,10 @@ class System:
         """Give a file its permissions."""
         os.fchmod(fd, mode)
 
+    def date(self, fd: int, seconds: float) -> None:
+        """Let a file have been written to at this time, in seconds since the epoch."""
+        os.utime(fd, (seconds, seconds))
+
     def rename(self, source: str, target: str) -> None:
         """Give a file another name; what had that name loses it."""
         os.rename(source, target)

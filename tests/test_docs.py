@@ -461,6 +461,24 @@ class TestDocumentation:
         assert [] == [to for to in targets if "://" not in to and not (path.parent / to).exists()]
 
 
+class TestProofs:
+    """The tests that pages name as proofs."""
+
+    def test_exist(self) -> None:
+        """Each is there, down to the class and the method."""
+        missing: list[str] = []
+        for path in PAGES:
+            for name in re.findall(r"`(tests/[\w/]+\.py(?:::\w+)*)`", path.read_text(encoding="utf-8")):
+                file, *parts = name.split("::")
+                body: Any = (
+                    ast.parse((ROOT / file).read_text(encoding="utf-8")).body if (ROOT / file).exists() else None
+                )
+                for part in parts:
+                    body = next((node.body for node in body or () if getattr(node, "name", None) == part), None)
+                missing += [name] if body is None else []
+        assert [] == missing
+
+
 class TestReadme:
     """The first page."""
 

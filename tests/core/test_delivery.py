@@ -201,15 +201,17 @@ class TestDirect:
         assert (flushed(delivery), flushed(delivery)) == (False, True)
 
     def test_threads_are_counted_exactly(self) -> None:
-        """The account adds up under threads."""
-        delivery = DirectDelivery(MemorySink())
-        work = [record(number) for number in range(2_000)]
-        threads = [threading.Thread(target=lambda: [delivery.write(each) for each in work]) for _ in range(4)]
+        """The account adds up under threads, and records arrive in the order of their numbers."""
+        sink = MemorySink()
+        logger = create_llm_logger(sinks=[sink])
+        threads = [threading.Thread(target=lambda: [logger.log_trading_decision() for _ in range(500)]) for _ in "1234"]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=30)
-        assert delivery.stats() == {"accepted": 8_000, "delivered": 8_000, "dropped": {}, "pending": 0}
+            thread.join(timeout=60)
+        (account,) = logger.stats()["sinks"].values()
+        assert account == {"accepted": 2_000, "delivered": 2_000, "dropped": {}, "pending": 0}
+        assert list(range(1, 2_001)) == [event["seq"] for event in sink.events]
 
     def test_a_sink_may_log_while_it_writes(self) -> None:
         """Logging again in the middle of a write of the same thread does not deadlock."""

@@ -241,6 +241,9 @@ class ModelSystem(System):
     def permit(self, fd: int, mode: int) -> None:
         return
 
+    def date(self, fd: int, seconds: float) -> None:
+        self.files[fd].inode.mtime = seconds
+
     def make_directories(self, path: str, mode: int) -> None:
         return
 
