@@ -16,7 +16,7 @@ import errno
 import math
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -24,17 +24,15 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, Field
 
 from structllm._options import SPLIT, LogPath, Word
-from structllm._system import System
+from structllm._system import LockingImpossible, System
 from structllm._types import Defer, Record
 from structllm.errors import ConfigError, SinkError, SinkRejected, SinkUnavailable
 from structllm.sinks.config import SinkConfig
+from structllm.sinks.durability import Durability, Fsync
 from structllm.sinks.live import LiveFile
 from structllm.sinks.rotation import LogFiles
 from structllm.sinks.upkeep import Compression, Upkeep
 
-Fsync = Literal["never", "interval", "always"]
-
-_SYNC_INTERVAL_S = 1.0
 _UPKEEP_AFTER_S = 1.0  # after opening: what an earlier process left is no reason to make the first event wait
 
 _REASONS = {
@@ -117,7 +115,8 @@ class FileSinkConfig(SinkConfig):
             return [f"{nearest} is in the way: it is no directory"]
         # The directory must be writable even where the file is there already: rotation renames.
         places = [self.path, nearest] if self.path.exists() else [nearest]
-        return [f"{place} is not writable" for place in places if not os.access(place, os.W_OK)]
+        problems = [f"{place} is not writable" for place in places if not os.access(place, os.W_OK)]
+        return problems or _locking_problems(self.path)
 
 
 class FileSink:
@@ -153,9 +152,8 @@ class FileSink:
         system: System | None = None,
     ) -> None:
         self._system = system or System()
-        self._fsync = fsync
-        self._fsync_events = frozenset(fsync_events)
-        self._syncs = fsync != "never" or bool(self._fsync_events)
+        events = frozenset(fsync_events)
+        self._syncs = fsync != "never" or bool(events)
         files = LogFiles(self._system, os.path.abspath(path))
         self._directory = files.directory
         self._live = LiveFile(
@@ -164,10 +162,11 @@ class FileSink:
             max_bytes=max_bytes,
             backup_count=backup_count,
             mode=mode,
-            let_go=self._let_go,
+            let_go=lambda fd: self._durability.let_go(fd),
             looked=self._looked,
         )
         self._append = self._live.append
+        self._durability = Durability(self._system, self._live, self._directory, fsync=fsync, fsync_events=events)
         self._upkeep = Upkeep(
             self._system,
             files,
@@ -179,22 +178,24 @@ class FileSink:
             syncs=self._syncs,
         )
         self._defer: Defer | None = None
-        self._failed_syncs = 0
+        self._report: Callable[[str], None] = lambda text: None
+        self._reported: str | None = None
         self._begin()
 
     def _begin(self) -> None:
         # Re-entrant, since a finaliser or signal handler may log in the middle of a write of the same thread.
         self._lock = threading.RLock()
-        self._unsynced: list[int] = []  # files rotated since the last sync
-        self._sync_at_s: float | None = None
-        self._syncing = False  # whether the line that is being written is to be synced
-        self._sync_lost = False  # whether a sync failed that nobody has been told of
+        self._durability.begin(self._lock)
         self._upkeep_round = 0  # the job that is awaited; those before it have been replaced
         self._upkeep_at_s = self._system.monotonic() + _UPKEEP_AFTER_S
 
     def defer_to(self, defer: Defer) -> None:
         """Have deletion, compression and fsync by interval done in another thread."""
         self._defer = defer
+
+    def report_to(self, report: Callable[[str], None]) -> None:
+        """Have people told, on stderr, when the file cannot be rotated."""
+        self._report = report
 
     def open(self) -> None:
         """Open the file now rather than at the first write. Raises SinkUnavailable or SinkRejected."""
@@ -211,7 +212,7 @@ class FileSink:
             try:
                 for record in batch:
                     if self._syncs:
-                        self._append_durably(record)
+                        self._durability.append(record, self._defer)
                     else:
                         self._append(record.line)
                     taken += 1
@@ -224,15 +225,14 @@ class FileSink:
     def flush(self, timeout_s: float, /) -> bool:
         """Return whether what was written is where `fsync` wants it, in files that are still there."""
         with self._lock:
-            lost, self._sync_lost = self._sync_lost, False
-            return self._live.settle() and (not self._syncs or self._sync()) and not lost
+            return self._live.settle() and (not self._syncs or self._durability.confirm())
 
     def close(self) -> None:
         """Look after what was written once more, sync it where `fsync` says so, and close the file."""
         with self._lock:
             self._live.settle()
             if self._syncs:
-                self._sync()
+                self._durability.confirm()
             self._live.close()
 
     def reset_after_fork(self) -> None:
@@ -241,22 +241,22 @@ class FileSink:
         The old lock may be held by a thread that exists in the parent alone, and with an open file parent and child
         would share its lock.
         """
-        inherited = self._unsynced
         self._live.close()
+        self._durability.abandon()
         self._begin()
-        for fd in inherited:
-            self._close(fd)
 
     def health(self) -> Mapping[str, Any]:
         """Return what happened to the files so far, and in which respect less is promised than usual."""
         with self._lock:
-            counts = {**self._live.health(), "failed_syncs": self._failed_syncs, **self._upkeep.health()}
+            counts = {**self._live.health(), **self._durability.health(), **self._upkeep.health()}
             return {**counts, "degraded": self._live.degraded}
 
-    # --- upkeep ------------------------------------------------------------------------------------------------------
-
     def _looked(self, now: float) -> None:
-        """See to deletion and compression from time to time."""
+        """See to deletion and compression from time to time, and say when there are no locks."""
+        if self._live.degraded != self._reported:
+            self._reported = self._live.degraded
+            if self._reported is not None:
+                self._report(f"the file system of {self._directory} has no locks, so the file is not rotated")
         if self._live.take_rotated() or now >= self._upkeep_at_s:
             self._upkeep_at_s = math.inf
             if self._defer is not None:
@@ -289,84 +289,23 @@ class FileSink:
             if self._upkeep.is_too_old(self._live.generation):
                 self._live.rotate()
 
-    # --- durability --------------------------------------------------------------------------------------------------
 
-    def _append_durably(self, record: Record) -> None:
-        """Append, then wait for the disk where the settings say so, or see to it that somebody does soon."""
-        waits = self._fsync == "always" or record.event_type in self._fsync_events
-        self._syncing = waits or self._fsync == "interval"
-        try:
-            self._append(record.line)
-        finally:
-            self._syncing = False
-        if waits:
-            if not self._sync():
-                # Asking again would prove nothing: the system may have given up the pages that it could not write.
-                raise SinkRejected("not_synced", "the disk did not confirm")
-        elif self._fsync == "interval":
-            now = self._system.monotonic()
-            if self._sync_at_s is None:
-                self._sync_at_s = now + _SYNC_INTERVAL_S
-                if self._defer is not None:
-                    self._defer(_SYNC_INTERVAL_S, self._sync_unlocked)
-            elif self._defer is None and now >= self._sync_at_s and not self._sync():
-                self._sync_lost = True
-
-    def _sync(self) -> bool:
-        """Wait until everything written is on the disk, and so are the names of its files."""
-        files = self._take_unsynced()
-        return self._sync_all(files, self._live.fd)
-
-    def _sync_unlocked(self) -> None:
-        """The same without keeping writers waiting."""
-        with self._lock:
-            if self._sync_at_s is None:
-                return  # done since, with an event that could not wait
-            copies: list[int] = []
-            if self._live.fd >= 0:
-                try:
-                    copies.append(self._system.duplicate(self._live.fd))
-                except OSError:  # no descriptor left
-                    self._failed_syncs += 1
-                    self._sync_lost = True
-            files = [*self._take_unsynced(), *copies]
-        if not self._sync_all(files, -1):
-            self._sync_lost = True
-
-    def _take_unsynced(self) -> list[int]:
-        files, self._unsynced = self._unsynced, []
-        self._sync_at_s = None
-        return files
-
-    def _sync_all(self, files: list[int], kept: int) -> bool:
-        """Sync files and close them, and one that is kept open."""
-        synced = True
-        for fd in [*files, *([kept] if kept >= 0 else [])]:
-            try:
-                self._system.sync(fd)
-            except OSError:
-                self._failed_syncs += 1
-                synced = False
-        for fd in files:
-            self._close(fd)
-        if self._live.is_new:
-            self._live.is_new = False
-            try:
-                self._system.sync_directory(self._directory)
-            except OSError:
-                self._failed_syncs += 1
-                self._live.is_new, synced = True, False
-        return synced
-
-    def _let_go(self, fd: int) -> None:
-        if self._syncing or self._sync_at_s is not None:
-            self._unsynced.append(fd)
-        else:
-            self._close(fd)
-
-    def _close(self, fd: int) -> None:
-        with suppress(OSError):
-            self._system.close(fd)
+def _locking_problems(path: Path) -> list[str]:
+    """Say whether the file could be rotated, where it is there already."""
+    system = System()
+    try:
+        fd = system.open(str(path.absolute()), os.O_RDWR)
+    except OSError:
+        return []
+    try:
+        system.try_lock(fd)
+    except LockingImpossible:
+        return [f"the file system of {path} has no locks, so the file would not be rotated"]
+    except OSError:
+        return []
+    finally:
+        system.close(fd)
+    return []
 
 
 def _raise_as_sink_error(error: OSError, taken: int) -> NoReturn:

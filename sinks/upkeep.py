@@ -60,7 +60,7 @@ class Upkeep:
         self._backup_count = backup_count
         self._max_age_s = max_age_s
         self._max_total_bytes = max_total_bytes
-        self._compression = compression
+        self._compression: Compression = compression
         self._mode = mode
         self._syncs = syncs
         self._counts: Counter[str] = Counter()

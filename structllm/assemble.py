@@ -2,7 +2,8 @@
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from structllm._event_logger import EventLogger
 from structllm._fanout import Route
 from structllm._pending import Requests
 from structllm._sources import counted_ids, random_id, utc_now
-from structllm._types import LEVELS, Clock, Ids, Processor, Sink
+from structllm._types import LEVELS, Clock, Defer, Ids, Processor, Sink
 from structllm.errors import ConfigError
 from structllm.logger import ChatCompletionLogger
 from structllm.metrics import SessionMetrics
@@ -88,7 +89,7 @@ def create_llm_logger(
     emitter = Emitter(
         chain=chain,
         render=Render(append_newline=True),
-        routes=build_routes(destinations, deferred) if enabled else (),
+        routes=build_routes(destinations) if enabled else (),
         session_id=session,
         least_level=settings.completion_log_level,
         service=settings.service,
@@ -97,6 +98,7 @@ def create_llm_logger(
         after_fork=(core.requests.reset_after_fork, metrics.reset_after_fork, deferred.reset_after_fork),
         at_close=(deferred.close,),
     )
+    _equip(emitter.fan_out.routes, deferred.defer, emitter.diagnostics.notice)
     log = EventLogger(emitter, chain, {})
     return ChatCompletionLogger(log, core) if enabled else DisabledLogger(log, core)
 
@@ -148,7 +150,7 @@ def _preview_chars(settings: LLMSettings) -> dict[str, int]:
     }
 
 
-def build_routes(destinations: Iterable[Sink | SinkConfig], deferred: Deferred) -> list[Route]:
+def build_routes(destinations: Iterable[Sink | SinkConfig]) -> list[Route]:
     """Open the sinks; where some cannot be opened, close the others and raise all problems."""
     routes: list[Route] = []
     problems: list[str] = []
@@ -161,11 +163,22 @@ def build_routes(destinations: Iterable[Sink | SinkConfig], deferred: Deferred) 
         for route in routes:
             route.delivery.close(0.0)
         raise ConfigError(problems)
-    for route in routes:
-        defer_to = getattr(route.delivery.sink, "defer_to", None)
-        if defer_to is not None:
-            defer_to(deferred.defer)
     return routes
+
+
+def _equip(routes: Iterable[Route], defer: Defer, notice: Callable[[str, str], None]) -> None:
+    """Give each sink what it asks for: a thread for slow work, and a way to tell people what it cannot do."""
+    for route in routes:
+        defer_to = getattr(route.sink, "defer_to", None)
+        if defer_to is not None:
+            defer_to(defer)
+        report_to = getattr(route.sink, "report_to", None)
+        if report_to is not None:
+            report_to(partial(_report, route.name, notice))
+
+
+def _report(name: str, notice: Callable[[str, str], None], text: str) -> None:
+    notice(f"sink:{name}", f"sink {name!r}: {text}")
 
 
 def _route(item: Sink | SinkConfig, taken: set[str]) -> Route:

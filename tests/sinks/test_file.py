@@ -204,9 +204,13 @@ class TestRotation:
         """Without locks nothing is rotated, nothing is lost, and health() says so until there are locks again."""
         system = Lockless()
         sink = FileSink(tmp_path / "a.log", max_bytes=60, backup_count=5, system=system)
+        told: list[str] = []
+        sink.report_to(told.append)
         for number in range(3):
             sink.write([record(str(number), size_bytes=50)])
+            system.seconds += 0.1
         assert (directory(tmp_path), sink.health()["degraded"]) == ({"a.log": ["0", "1", "2"]}, "no_lock")
+        assert told == [f"the file system of {tmp_path} has no locks, so the file is not rotated"]
         system.locks = True
         system.seconds += 1.5
         sink.write([record("3")])
@@ -337,6 +341,15 @@ class TestConfig:
         """The mode is octal, lets the owner write and has no special bits."""
         with pytest.raises(ValueError, match=r"octal|owner"):
             FileSinkConfig(path=tmp_path / "a.log", mode=mode)
+
+    def test_check_says_that_there_are_no_locks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """doctor learns where a file could not be rotated."""
+        (tmp_path / "a.log").write_text("")
+        config = FileSinkConfig(path=tmp_path / "a.log")
+        before = config.check()
+        monkeypatch.setattr(System, "try_lock", Lockless().try_lock)
+        expected = [f"the file system of {tmp_path}/a.log has no locks, so the file would not be rotated"]
+        assert (before, config.check()) == ([], expected)
 
     def test_check_says_what_would_fail(self, tmp_path: Path) -> None:
         """check() finds a link, a directory and a file in the way, and accepts a directory that is yet to be made."""
