@@ -14,7 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from stat import S_IMODE, S_ISREG
+from stat import S_IMODE, S_ISREG, S_IWUSR
 
 from structllm._system import System
 from structllm.errors import SinkError, SinkRejected
@@ -24,6 +24,7 @@ _LOOK_INTERVAL_S = 0.05
 _UNPROVEN_BYTES = 1_048_576  # written by anybody since the last look; then it is time for the next one
 _RETRY_S = 1.0
 _WRITE_S = 0.001  # longer than the pages of one write become visible one after the other
+_END, _SPOIL = b"\n", b"~\n"
 _MOST_ESCAPES = 8  # times in a row that a line is written again because its file was deleted
 
 _COUNTS = ("rotations", "failed_rotations", "repaired_tails", "short_writes", "rewritten")
@@ -81,8 +82,10 @@ class LiveFile:
         self.degraded: str | None = None
         self._id: FileId | None = None
         self._size_bytes = 0
-        self._torn = False
+        self._torn = b""  # what ends the half line at the end of the file
         self._known_generation = -1
+        self._is_current = True  # whether the open file had the log's name at the last look
+        self._confirmed = False  # whether no rotation had been told when the last line was written
         self._unproven: list[bytes] = []  # lines since the last look
         self._homeless: list[bytes] = []  # lines whose file was deleted, to be written again
         self._look_at_s = 0.0
@@ -109,8 +112,8 @@ class LiveFile:
         fd = self.fd
         if self._torn:
             self._put_after_torn(line)
-        elif self._write(fd, line) != len(line):
-            self._counts["short_writes"] += 1
+        elif (written := self._write(fd, line)) != len(line):
+            self._note_short_write(written, line)
             self._put_after_torn(line)
         # The line is in the file: from here on a failure does not make it count as dropped, unless it is unreadable.
         try:
@@ -121,11 +124,14 @@ class LiveFile:
             self._size_bytes = end
             if self._seek(self.generation.fd, 0, os.SEEK_END) == self._known_generation:
                 self._unproven.append(line)
+                self._confirmed = True
                 return
+            self._confirmed = False
             self._unproven = [line]  # those before it were in the log when they were written
         except OSError:
             if self._torn:
                 raise
+            self._confirmed = False
             self._unproven.append(line)
         try:
             self._look(self._monotonic())
@@ -168,8 +174,8 @@ class LiveFile:
         """Append the line to the open file, as one write. What a write tears is ended by the next one."""
         if self._torn:
             self._put_after_torn(line)
-        elif self._write(self.fd, line) != len(line):
-            self._counts["short_writes"] += 1
+        elif (written := self._write(self.fd, line)) != len(line):
+            self._note_short_write(written, line)
             self._put_after_torn(line)
         self._size_bytes += len(line)
 
@@ -178,12 +184,23 @@ class LiveFile:
 
         The half line is given up, also where it is the beginning of this one: somebody else's line may follow it.
         """
-        self._torn = True
-        if self._write(self.fd, b"\n" + line) != len(line) + 1:
-            self._counts["short_writes"] += 1
+        whole = (self._torn or _END) + line
+        self._torn = self._torn or _END
+        written = self._write(self.fd, whole)
+        if written != len(whole):
+            self._note_short_write(written, whole)
             raise OSError(errno.ENOSPC, "short write")
-        self._torn = False
+        self._torn = b""
         self._counts["repaired_tails"] += 1
+
+    def _note_short_write(self, written: int, whole: bytes) -> None:
+        """Count it, and remember what is to end the half line.
+
+        Where only the newline is missing, a newline alone would make a record of it: one that is there twice then, or
+        in spite of having been dropped.
+        """
+        self._counts["short_writes"] += 1
+        self._torn = _SPOIL if written == len(whole) - 1 else _END
 
     def _is_behind_half_a_line(self, begun: int) -> bool:
         """Return whether a line that begins there continues another one, whose writer was killed in the middle of it.
@@ -198,10 +215,14 @@ class LiveFile:
         The generation is read first: what changes after that shows at the next write.
         """
         for _ in range(_MOST_ESCAPES):
+            known = self.generation.which
             generation = self._refreshed_generation()
+            if self.generation.which != known:  # somebody deleted it: what it confirmed meanwhile was nothing
+                self._confirmed = False
             if self.fd < 0 or self._files.id_at(self._files.live) != self._id:
                 self._reopen()
-            self._known_generation = generation
+            # Where another file could not be opened, each write is to be looked after.
+            self._known_generation = generation if self._is_current else -1
             self._unproven.clear()
             if not self._homeless:
                 break
@@ -228,9 +249,11 @@ class LiveFile:
         except (OSError, SinkError):
             if old_id is None or self._has_left_the_log(old, old_id):
                 raise
+            self._is_current = False
             self._counts["failed_rotations"] += 1
             self._rotate_after_s = self._monotonic() + _RETRY_S
             return
+        self._is_current = True
         if old_id is None:
             return
         if self._unproven and self._has_left_the_log(old, old_id):
@@ -250,17 +273,27 @@ class LiveFile:
         left: list[bool] = []
 
         def look() -> bool:
-            # A name that somebody else gave it is as good as one of ours.
+            # In this order, since it may be deleted meanwhile. A name that somebody else gave it is as good as ours.
             waits_for_deletion = which in map(self._files.id_at, self._files.hidden("old"))
-            left.append(waits_for_deletion or not self._system.status_of(fd).st_nlink)
+            status = self._system.status_of(fd)
+            # What retention or compression took out of the log was in it: it is not to come back.
+            was_in_log = self._confirmed and (waits_for_deletion or not status.st_mode & S_IWUSR)
+            left.append(not was_in_log and (waits_for_deletion or not status.st_nlink))
             return True
 
         try:
             if self._files.under_lock(self.fd, look) is not Outcome.DONE:
                 look()
         except OSError:
-            left.append(False)
+            left.append(self._is_nameless(fd))
         return left[-1]
+
+    def _is_nameless(self, fd: int) -> bool:
+        """Return whether a file has no name; where even that cannot be found out, twice is better than not at all."""
+        try:
+            return not self._system.status_of(fd).st_nlink
+        except OSError:
+            return True
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
@@ -287,7 +320,7 @@ class LiveFile:
         except (OSError, SinkError):
             self._close(fd)
             raise
-        self.fd, self._id, self._size_bytes, self._torn = fd, file_id(status), size_bytes, torn
+        self.fd, self._id, self._size_bytes, self._torn = fd, file_id(status), size_bytes, _END if torn else b""
         self.is_new = True
 
     def _ends_in_half_a_line(self, fd: int, size_bytes: int) -> bool:

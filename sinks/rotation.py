@@ -161,13 +161,13 @@ class Generation:
         self._system = system
         self._path = path
         self._mode = mode
-        self._id: FileId | None = None
+        self.which: FileId | None = None  # which file it is
         self.fd = -1  # what lseek refuses: without the file, every write is checked the long way
 
     def refresh(self) -> int:
         """Return the present generation; open the file where that has not been done, or somebody deleted it."""
         try:
-            if self.fd < 0 or file_id(self._system.status_at(self._path)) != self._id:
+            if self.fd < 0 or file_id(self._system.status_at(self._path)) != self.which:
                 self._open()
             return self._system.seek(self.fd, 0, os.SEEK_END)
         except FileNotFoundError:
@@ -197,7 +197,7 @@ class Generation:
 
     def close(self) -> None:
         """Close the file."""
-        fd, self.fd, self._id = self.fd, -1, None
+        fd, self.fd, self.which = self.fd, -1, None
         if fd >= 0:
             with suppress(OSError):
                 self._system.close(fd)
@@ -212,4 +212,4 @@ class Generation:
         except OSError:
             self._system.close(fd)
             raise
-        self.fd, self._id = fd, file_id(status)
+        self.fd, self.which = fd, file_id(status)

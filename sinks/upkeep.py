@@ -138,6 +138,9 @@ class Upkeep:
             self._delete_abandoned(path)
         for path in self._files.hidden("old"):
             with suppress(FileNotFoundError):
+                fd = self._system.open(path, os.O_RDONLY)
+                self._mark_done(fd)
+                self._close(fd)
                 self._system.unlink(path)
         return math.inf
 
@@ -181,7 +184,7 @@ class Upkeep:
         added a line until then, and one that writes later sees that the file has no name, and writes its line again.
         """
         try:
-            source = self._system.open(path, os.O_RDWR)
+            source = self._system.open(path, os.O_RDONLY)  # it may be marked already
         except FileNotFoundError:
             return False  # another process was at it
         target: int | None = None
@@ -203,6 +206,7 @@ class Upkeep:
                 if name is None:
                     return False
                 self._system.rename(unfinished, name + _SUFFIXES[self._compression])
+                self._mark_done(source)
                 self._system.unlink(name)
                 return True
 
@@ -216,10 +220,19 @@ class Upkeep:
             return False
         finally:
             if target is not None:
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # a file that stays open keeps its lock: nobody could finish the work
                     self._system.unlink(unfinished)
-                self._system.close(target)
-            self._system.close(source)
+                self._close(target)
+            self._close(source)
+
+    def _close(self, fd: int) -> None:
+        with suppress(OSError):
+            self._system.close(fd)
+
+    def _mark_done(self, fd: int) -> None:
+        """Make a file read-only, so that who has it open sees that it was not deleted by a stranger."""
+        with suppress(OSError):  # not ours to permit
+            self._system.permit(fd, 0o400)
 
     def _append_packed(self, source: int, offset: int, target: int) -> int:
         """Append what a file holds from an offset on to another file, compressed; return where it ended."""

@@ -1,6 +1,7 @@
 """What the logger reads out of its arguments on the way to an event."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
@@ -57,7 +58,8 @@ def causing_ids(request_id: str | None, caused_by: object) -> list[str]:
     if isinstance(caused_by, str) or not isinstance(caused_by, Iterable):
         given += [] if caused_by is None else [caused_by]
     else:
-        given += islice(cast("Iterable[object]", caused_by), _MAX_CAUSES)
+        with suppress(Exception):  # the causes that can be told are; the decision is written in any case
+            given += islice(cast("Iterable[object]", caused_by), _MAX_CAUSES)
     return list(dict.fromkeys(as_id(cause) for cause in given))
 
 

@@ -353,8 +353,8 @@ class ChatCompletionLogger:
         }
         if error_type is not None:
             event["error_type"] = error_type
-        if tags:
-            event["tags"] = list(tags)
+        if tags is not None:
+            event["tags"] = tags
         self._log.emit("run", "DEBUG", {**event, **fields}, None)
 
     def log_performance_metrics(self) -> dict[str, Any]:

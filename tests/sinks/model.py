@@ -31,6 +31,7 @@ class Inode:
     links: int = 0
     lock: "OpenFile | None" = None
     mtime: float = 0.0
+    mode: int = 0o600
 
 
 @dataclass(eq=False)
@@ -81,7 +82,9 @@ class Disk:
 
     def key(self) -> Any:
         """The state, comparable and hashable."""
-        open_locks = tuple((inode.number, inode.content, inode.links, inode.lock is not None) for inode in self.inodes)
+        open_locks = tuple(
+            (inode.number, inode.content, inode.links, inode.mode, inode.lock is not None) for inode in self.inodes
+        )
         return tuple(sorted((name, inode.number) for name, inode in self.names.items())), open_locks
 
 
@@ -105,6 +108,7 @@ class ModelSystem(System):
 
     def _turn(self) -> None:
         self.step()
+        self.told.append("turn")  # a step that changes nothing is a step all the same
 
     def _tell(self, value: Any) -> Any:
         self.told.append(value)
@@ -177,12 +181,16 @@ class ModelSystem(System):
         return self._status(inode)
 
     def _status(self, inode: Inode) -> ModelStatus:
-        mode = stat.S_IFREG | 0o600
+        mode = stat.S_IFREG | inode.mode
         return self._tell(ModelStatus(1, inode.number, inode.links, mode, len(inode.content), inode.mtime))
 
     def read_at(self, fd: int, count: int, offset: int) -> bytes:
         self._turn()
         return self._tell(self.files[fd].inode.content[offset : offset + count])
+
+    def permit(self, fd: int, mode: int) -> None:
+        self._turn()
+        self.files[fd].inode.mode = mode
 
     def rename(self, source: str, target: str) -> None:
         self._turn()
@@ -237,9 +245,6 @@ class ModelSystem(System):
         copy = next(self._fds)
         self.files[copy] = self.files[fd]
         return copy
-
-    def permit(self, fd: int, mode: int) -> None:
-        return
 
     def date(self, fd: int, seconds: float) -> None:
         self.files[fd].inode.mtime = seconds

@@ -44,8 +44,16 @@ def at_once(system: ModelSystem) -> Iterator[None]:
     system.step = turn
 
 
-def writer(name: str, lines: int, *, max_bytes: int = SMALL, backup_count: int = 9, flushes: bool = False) -> Program:
-    """Return a process that has written one line, and now writes more."""
+def writer(
+    name: str,
+    lines: int,
+    *,
+    max_bytes: int = SMALL,
+    backup_count: int = 9,
+    flushes: bool = False,
+    pause_s: float = 0.0,
+) -> Program:
+    """Return a process that has written one line, and now, after a pause, writes more."""
 
     def program(system: ModelSystem) -> None:
         sink = FileSink(LOG, max_bytes=max_bytes, backup_count=backup_count, system=system)
@@ -57,6 +65,7 @@ def writer(name: str, lines: int, *, max_bytes: int = SMALL, backup_count: int =
 
         with at_once(system):
             write(0)
+        system.clock += pause_s
         for number in range(1, lines + 1):
             write(number)
         if flushes:
@@ -136,6 +145,15 @@ def still_there(disk: Disk) -> None:
         assert line in found, f"{line!r} is gone"
 
 
+def no_line_comes_back(disk: Disk) -> None:
+    """Nothing is lost, and what a writer had seen in the log before it paused is not written again."""
+    still_there(disk)
+    assert isinstance(disk, LogDisk)
+    found = disk.lines()
+    for line in disk.accepted:
+        assert found.count(line) == 1, f"{line!r} is there {found.count(line)} times"
+
+
 def explore(
     programs: Sequence[Program],
     check: Callable[[Disk], None],
@@ -156,6 +174,7 @@ OUT_OF_EXISTENCE = [writer("a", 1, max_bytes=BIG, backup_count=0), writer("b", 1
 OUT_OF_EXISTENCE_SLOWLY = [writer("a", 1, max_bytes=BIG, backup_count=1), writer("b", 2, backup_count=1)]
 AFTER_A_CRASH = [writer("a", 1, max_bytes=BIG, backup_count=1), after_a_crash(1)]
 COMPRESSED = [writer("a", 1, max_bytes=BIG), compressing]
+COMPRESSED_MEANWHILE = [writer("a", 1, max_bytes=BIG, pause_s=1.0), compressing]
 
 
 class TestProtocol:
@@ -197,6 +216,10 @@ class TestProtocol:
     def test_a_compressed_file_holds_what_a_straggler_wrote(self) -> None:
         """A line that comes while its file is being compressed is in the compressed file or in the live one."""
         explore(COMPRESSED, still_there)
+
+    def test_a_line_does_not_come_back(self) -> None:
+        """What was compressed or deleted while its writer paused is not written again by it."""
+        explore(COMPRESSED_MEANWHILE, no_line_comes_back)
 
     @pytest.mark.parametrize("name", ["x", ".x.rotation"])
     def test_somebody_deletes_a_file(self, name: str) -> None:
@@ -246,6 +269,7 @@ MUTANTS = {
     "a file set aside counts as there": (LiveFile, "_has_left_the_log", has_no_link, OUT_OF_EXISTENCE, nothing_lost),
     "no look behind": (LiveFile, "_has_left_the_log", lambda *_: False, OUT_OF_EXISTENCE_SLOWLY, nothing_lost),
     "set aside before anybody is told": (LogFiles, "move_up", leaves_before_telling, AFTER_A_CRASH, nothing_lost),
+    "deleted without a mark": (Upkeep, "_mark_done", lambda *_: None, COMPRESSED_MEANWHILE, no_line_comes_back),
     "no look before a line": (LiveFile, "_is_behind_half_a_line", lambda *_: False, NO_ROTATION, still_there),
     "no lock": (LogFiles, "under_lock", without_lock, BOTH_ROTATE, nothing_lost_or_repeated),
     "lock not verified": (LogFiles, "under_lock", locks_a_file_of_the_past, BOTH_ROTATE, nothing_lost_or_repeated),
