@@ -83,9 +83,10 @@ class LiveFile:
         self._id: FileId | None = None
         self._size_bytes = 0
         self._torn = b""  # what ends the half line at the end of the file
+        self._generation_fd = -1
         self._known_generation = -1
         self._is_current = True  # whether the open file had the log's name at the last look
-        self._confirmed = False  # whether no rotation had been told when the last line was written
+        self._confirmed = True  # whether no rotation had been told when each of the unproven lines was written
         self._unproven: list[bytes] = []  # lines since the last look
         self._homeless: list[bytes] = []  # lines whose file was deleted, to be written again
         self._look_at_s = 0.0
@@ -122,9 +123,8 @@ class LiveFile:
                 self._put_after_torn(line)
                 end = self._seek(fd, 0, os.SEEK_CUR)
             self._size_bytes = end
-            if self._seek(self.generation.fd, 0, os.SEEK_END) == self._known_generation:
+            if self._seek(self._generation_fd, 0, os.SEEK_END) == self._known_generation:
                 self._unproven.append(line)
-                self._confirmed = True
                 return
             self._confirmed = False
             self._unproven = [line]  # those before it were in the log when they were written
@@ -224,6 +224,7 @@ class LiveFile:
             # Where another file could not be opened, each write is to be looked after.
             self._known_generation = generation if self._is_current else -1
             self._unproven.clear()
+            self._confirmed = not self._homeless
             if not self._homeless:
                 break
             while self._homeless:
@@ -240,6 +241,8 @@ class LiveFile:
         except OSError:
             self.generation.close()
             return -1
+        finally:
+            self._generation_fd = self.generation.fd
 
     def _reopen(self) -> None:
         """Open the file of this name. Where that fails, go on with the old one if it still has some name."""
