@@ -21,7 +21,7 @@ COMPILE = --quiet --universal --generate-hashes --python-version 3.11 --no-emit-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test pytest lint format types wheel bench docs lock ci clean
+.PHONY: help demo test pytest lint format types wheel bench soak docs lock ci clean
 
 help: ## Say what there is
 	@echo 'usage: make TARGET [ARGS="..."] [PYTHON=python3.12] [VENV=.venv]'; echo
@@ -57,6 +57,9 @@ wheel: $(STAMP) ## Build wheel and sdist from a clean copy, install the wheel, i
 
 bench: $(STAMP) ## Benchmarks, with ratios to the floor; see benchmarks/README.md
 	$(RUN) pytest benchmarks --benchmark-enable -p no:randomly $(ARGS)
+
+soak: $(STAMP) ## Log through random faults for 30 minutes (ARGS="--minutes 5 --seed 1")
+	$(RUN) tests.faults.soak $(ARGS)
 
 docs: $(STAMP) ## Write the generated reference pages anew
 	$(RUN) docs.generate $(ARGS)

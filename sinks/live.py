@@ -21,7 +21,7 @@ from structllm.errors import SinkError, SinkRejected
 from structllm.sinks.rotation import FileId, Generation, LogFiles, Outcome, file_id
 
 _LOOK_INTERVAL_S = 0.05
-_UNPROVEN_BYTES = 1_048_576  # written by anybody since the last look; then it is time for the next one
+_UNPROVEN_BYTES = 262_144  # written since the last look; then it is time for the next one, and lines are let go
 _RETRY_S = 1.0
 _WRITE_S = 0.001  # longer than the pages of one write become visible one after the other
 _END, _SPOIL = b"\n", b"~\n"

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any, Literal, TypeAlias
 
@@ -26,25 +27,22 @@ _IDLE_S = 10.0
 _START_AGAIN_S = 1.0
 
 
+@dataclass(slots=True, eq=False)
 class _Flush:
     """A flush on its way: it is due when so many records have left the queue."""
 
-    __slots__ = ("deadline_s", "done", "result", "target")
-
-    def __init__(self, target: int, deadline_s: float) -> None:
-        self.target = target
-        self.deadline_s = deadline_s
-        self.done = False
-        self.result = False
+    target: int
+    deadline_s: float
+    done: bool = False
+    result: bool = False
 
 
 class BackgroundDelivery:
     """Queues records; a daemon thread, started at the first one, hands them to the sink in batches.
 
-    The thread alone calls the sink, so that nothing else ever waits for it. While the sink is unavailable, it tries
-    again after `uniform(0, min(60 s, 0.5 s * 2**n))`, without a limit: the bounds of the queue are the limit. A record
-    that the sink rejects, or raises about in another way, is dropped alone. Where no thread can be started, which at
-    the end of the interpreter is so, records are delivered at once.
+    The thread alone calls the sink, so that nothing else waits for it. While the sink is unavailable, it tries again
+    after `uniform(0, min(60 s, 0.5 s * 2**n))`, for as long as the queue has room. A record that the sink rejects, or
+    raises about, is dropped alone. Where no thread starts (the interpreter exits), records are delivered at once.
 
     Args:
         sink: The destination.
@@ -282,6 +280,8 @@ class BackgroundDelivery:
     def begin_flush(self, timeout_s: float) -> Callable[[float], bool]:
         """Have everything delivered without delay and the sink flushed; return what waits for it."""
         with self._lock:
+            if self._closed and self._worker is not None and not (self._in_flight or self._queue):
+                return lambda timeout_s: False  # nothing waits, and who closed it has waited for the sink already
             flush = _Flush(self._came, self._clock() + timeout_s)
             alone = self._worker is None and (self._closed or self._retired or not self._start())
             if not alone:

@@ -105,7 +105,7 @@ class Emitter:
         self._render = render
         self._chain = tuple(chain)
         self._service = service
-        self.now: Callable[[], str] = Stamp() if clock is None else lambda: rfc3339(clock())
+        self.now: Callable[[], str] = Stamp() if clock is None else self._told_by(clock)
         self._ids = ids
         self._on_fork = tuple(after_fork)
         self._at_close = tuple(at_close)
@@ -263,6 +263,19 @@ class Emitter:
             for route in self.fan_out.routes
             for reason, count in route.delivery.account.stats()["dropped"].items()
         }
+
+    def _told_by(self, clock: Clock) -> Callable[[], str]:
+        """Return what formats the time of the host's clock, or of the system's where that one fails."""
+        system = Stamp()
+
+        def now() -> str:
+            try:
+                return rfc3339(clock())
+            except Exception as error:
+                self.count_error("clock", error)
+                return system()
+
+        return now
 
     def _build(
         self, event_type: str, envelope: Mapping[str, Any], fields: Mapping[str, Any], timestamp: str | None

@@ -66,13 +66,15 @@ class _Lane:
 
     def append(self, place: int, record: Record) -> None:
         """Add the newest record."""
+        size_bytes = len(record.line)  # a signal handler may run at a call, so there is none in between
         self.records.append((place, record))
-        self.bytes += len(record.line)
+        self.bytes += size_bytes
 
     def pop(self) -> Record:
         """Remove and return the oldest record."""
+        size_bytes = len(self.records[0][1].line)
         record = self.records.popleft()[1]
-        self.bytes -= len(record.line)
+        self.bytes -= size_bytes
         return record
 
 
@@ -112,7 +114,9 @@ class BoundedQueue:
             return False
         lane = self._spared if record.event_type == _SPARED else self._ordinary
         self._came += 1
-        lane.append(self._came, Record(record.event_type, record.level, record.line, LineEvent(record)))
+        # A copy: what the renderer returned keeps a buffer several times as large as the line.
+        kept = record._replace(line=bytes(memoryview(record.line)))
+        lane.append(self._came, kept._replace(event=LineEvent(kept)))
         return True
 
     def make_room(self, record: Record) -> list[Record]:

@@ -26,6 +26,7 @@ from structllm._exit import ExitGate
 from structllm._fanout import Route
 from structllm._sources import random_id, rfc3339, utc_now
 from structllm._types import Event, Processor, Record
+from structllm.assemble import create_llm_logger
 from structllm.errors import SinkRejected, SinkUnavailable
 from structllm.events import event_fields
 from structllm.processors.render import Render
@@ -170,6 +171,14 @@ class TestFailures:
         assert stats["processor_errors"] == {"emitter": 1}
         assert stats["sinks"]["memory"]["dropped"] == {"sink_bug:RuntimeError": 1}
         assert log.emitter.dropped() == {"memory:sink_bug:RuntimeError": 1}
+
+    def test_a_clock_that_fails_costs_no_event(self) -> None:
+        """The system's clock stands in for one that raises or returns no time."""
+        sink = MemorySink()
+        logger = create_llm_logger(sinks=[sink], clock=lambda: None)  # type: ignore[arg-type,return-value]
+        logger.log_trading_decision()
+        assert [event["timestamp"][-1] for event in sink.events] == ["Z"]
+        assert logger.stats()["processor_errors"] == {"clock": 1}
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
     def test_the_hosts_own_exits_pass(self, error: type[BaseException]) -> None:
