@@ -14,7 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from stat import S_IMODE, S_ISREG, S_IWUSR
+from stat import S_IMODE, S_ISREG
 
 from structllm._system import System
 from structllm.errors import SinkError, SinkRejected
@@ -27,7 +27,7 @@ _WRITE_S = 0.001  # longer than the pages of one write become visible one after 
 _END, _SPOIL = b"\n", b"~\n"
 _MOST_ESCAPES = 8  # times in a row that a line is written again because its file was deleted
 
-_COUNTS = ("rotations", "failed_rotations", "repaired_tails", "short_writes", "rewritten")
+_COUNTS = ("rotations", "failed_rotations", "repaired_tails", "short_writes", "rewritten", "lost_descriptors")
 
 
 class LiveFile:
@@ -111,17 +111,30 @@ class LiveFile:
         if self._size_bytes + len(line) > self._max_bytes and self._size_bytes and now >= self._rotate_after_s:
             self._rotate(len(line), now)
         fd = self.fd
-        if self._torn:
-            self._put_after_torn(line)
-        elif (written := self._write(fd, line)) != len(line):
-            self._note_short_write(written, line)
-            self._put_after_torn(line)
+        try:
+            if self._torn:
+                self._put_after_torn(line)
+            elif (written := self._write(fd, line)) != len(line):
+                self._note_short_write(written, line)
+                self._put_after_torn(line)
+        except OSError as error:
+            if error.errno != errno.EBADF or self._is_ours():
+                raise
+            self._look(now)
+            self._put(line)
+            self._unproven.append(line)
+            return
         # The line is in the file: from here on a failure does not make it count as dropped, unless it is unreadable.
         try:
             end = self._seek(fd, 0, os.SEEK_CUR)
-            if end - len(line) != self._size_bytes and self._is_behind_half_a_line(end - len(line)):
-                self._put_after_torn(line)
-                end = self._seek(fd, 0, os.SEEK_CUR)
+            if end - len(line) != self._size_bytes:
+                if not self._is_ours():
+                    self._homeless.append(line)
+                    self._look(now)
+                    return
+                if self._is_behind_half_a_line(end - len(line)):
+                    self._put_after_torn(line)
+                    end = self._seek(fd, 0, os.SEEK_CUR)
             self._size_bytes = end
             if self._seek(self._generation_fd, 0, os.SEEK_END) == self._known_generation:
                 self._unproven.append(line)
@@ -164,6 +177,7 @@ class LiveFile:
 
     def close(self) -> None:
         """Close the file."""
+        self._is_ours()
         fd = self.fd
         self.generation.close()
         self._begin()
@@ -214,12 +228,13 @@ class LiveFile:
 
         The generation is read first: what changes after that shows at the next write.
         """
+        self._is_ours()
         for _ in range(_MOST_ESCAPES):
             known = self.generation.which
             generation = self._refreshed_generation()
             if self.generation.which != known:  # somebody deleted it: what it confirmed meanwhile was nothing
                 self._confirmed = False
-            if self.fd < 0 or self._files.id_at(self._files.live) != self._id:
+            if self.fd < 0 or self._named() != self._id:
                 self._reopen()
             # Where another file could not be opened, each write is to be looked after.
             self._known_generation = generation if self._is_current else -1
@@ -234,6 +249,35 @@ class LiveFile:
         self._look_at_s = now + _LOOK_INTERVAL_S
         self._look_at_bytes = self._size_bytes + _UNPROVEN_BYTES
         self._looked(now)
+
+    def _is_ours(self) -> bool:
+        """Return whether the descriptor is that of our file, and forget it where it is not.
+
+        The host may have closed it, as daemons do with all of them, and opened a file of its own under the number: that
+        one is not ours to write to, nor to close.
+        """
+        self.generation.verify()
+        self._generation_fd = self.generation.fd
+        if self.fd < 0:
+            return False
+        try:
+            if file_id(self._system.status_of(self.fd)) == self._id:
+                return True
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                return True
+        self._counts["lost_descriptors"] += 1
+        self.fd, self._id = -1, None
+        return False
+
+    def _named(self) -> FileId | None:
+        """Return which file has the log's name; where that may not be asked, the open one while it has some name."""
+        try:
+            return self._files.id_at(self._files.live)
+        except OSError:
+            if not self._system.status_of(self.fd).st_nlink:
+                raise
+            return self._id
 
     def _refreshed_generation(self) -> int:
         try:
@@ -264,39 +308,8 @@ class LiveFile:
         self._let_go(old)
 
     def _has_left_the_log(self, fd: int, which: FileId) -> bool:
-        """Return whether a file that was written to has been deleted, or will be.
-
-        Finding it under a number proves that it was in the log after the write. Not finding it proves nothing, for
-        files may move while one looks; then it is decided under the lock.
-        """
-        for number in range(1, max(self._backup_count, 1) + 1):
-            with suppress(OSError):
-                if self._files.id_at(f"{self._files.live}.{number}") == which:
-                    return False
-        left: list[bool] = []
-
-        def look() -> bool:
-            # In this order, since it may be deleted meanwhile. A name that somebody else gave it is as good as ours.
-            waits_for_deletion = which in map(self._files.id_at, self._files.hidden("old"))
-            status = self._system.status_of(fd)
-            # What retention or compression took out of the log was in it: it is not to come back.
-            was_in_log = self._confirmed and (waits_for_deletion or not status.st_mode & S_IWUSR)
-            left.append(not was_in_log and (waits_for_deletion or not status.st_nlink))
-            return True
-
-        try:
-            if self._files.under_lock(self.fd, look) is not Outcome.DONE:
-                look()
-        except OSError:
-            left.append(self._is_nameless(fd))
-        return left[-1]
-
-    def _is_nameless(self, fd: int) -> bool:
-        """Return whether a file has no name; where even that cannot be found out, twice is better than not at all."""
-        try:
-            return not self._system.status_of(fd).st_nlink
-        except OSError:
-            return True
+        highest = max(self._backup_count, 1)
+        return self._files.has_lost(fd, which, lock=self.fd, highest=highest, confirmed=self._confirmed)
 
     def _open(self) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from stat import S_ISREG
+from stat import S_ISREG, S_IWUSR
 
 from structllm._system import LockingImpossible, Status, System
 
@@ -53,7 +53,7 @@ class LogFiles:
         self.live = path
         self.directory, self._name = os.path.split(path)
         self.generation = os.path.join(self.directory, f".{self._name}.rotation")
-        self._rotated = re.compile(re.escape(self._name) + r"\.([1-9]\d{0,4})(\.gz|\.zst)?")  # not a date
+        self._rotated = re.compile(re.escape(self._name) + r"\.([1-9]\d{0,2}|1000)(\.gz|\.zst)?")  # not a date
         self._hidden = re.compile(r"\." + re.escape(self._name) + r"\.[0-9a-f]{12}\.(old|tmp)")
 
     def numbered(self) -> dict[int, list[str]]:
@@ -149,6 +149,48 @@ class LogFiles:
             with suppress(OSError):
                 self._system.unlock(fd)
 
+    def has_lost(self, fd: int, which: FileId, *, lock: int, highest: int, confirmed: bool) -> bool:
+        """Return whether an open file, and what was last written to it, has left the log.
+
+        Finding it under a number proves that it was in the log after the write. Not finding it proves nothing, for
+        files may move while one looks; then it is decided under the lock.
+
+        Args:
+            fd: The file.
+            which: The same.
+            lock: The live file, for its lock.
+            highest: The highest number that a file may have.
+            confirmed: Whether no rotation had been told when the last lines were written. What retention or
+                compression took out of the log after that was in it, and is not to come back.
+        """
+        for number in range(1, highest + 1):
+            with suppress(OSError):
+                if self.id_at(f"{self.live}.{number}") == which:
+                    return False
+        found: list[bool] = []
+
+        def look() -> bool:
+            # In this order, since it may be deleted meanwhile. A name that somebody else gave it is as good as ours.
+            waits_for_deletion = which in map(self.id_at, self.hidden("old"))
+            status = self._system.status_of(fd)
+            was_in_log = confirmed and (waits_for_deletion or not status.st_mode & S_IWUSR)
+            found.append(not was_in_log and (waits_for_deletion or not status.st_nlink))
+            return True
+
+        try:
+            if self.under_lock(lock, look) is not Outcome.DONE:
+                look()
+        except OSError:
+            found.append(self._is_nameless(fd))
+        return found[-1]
+
+    def _is_nameless(self, fd: int) -> bool:
+        """Return whether a file has no name; where even that cannot be found out, twice is better than not at all."""
+        try:
+            return not self._system.status_of(fd).st_nlink
+        except OSError:
+            return True
+
 
 class Generation:
     """How often a log was rotated, for every writer to see at the price of one `lseek`.
@@ -194,6 +236,18 @@ class Generation:
     def begun_at(self) -> float:
         """Return when the last rotation was, in seconds since the epoch, or when this file was made."""
         return self._system.status_of(self.fd).st_mtime
+
+    def verify(self) -> None:
+        """Forget the descriptor where the host closed it: its number may be another file's now."""
+        if self.fd < 0:
+            return
+        try:
+            if file_id(self._system.status_of(self.fd)) == self.which:
+                return
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                return
+        self.fd, self.which = -1, None
 
     def close(self) -> None:
         """Close the file."""

@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 from structllm._account import Account
 from structllm._backoff import Backoff
-from structllm._delivery import ABANDONED, CLOSED, DirectDelivery, OnDrop, drop_reason, health_of, renew
+from structllm._delivery import ABANDONED, CLOSED, DirectDelivery, OnDrop, drop_reason, health_of, renew, taken_of
+from structllm._exit import occupied
 from structllm._queue import BoundedQueue
 from structllm._types import Record, Sink
 from structllm.errors import SinkRejected, SinkUnavailable
@@ -89,6 +90,7 @@ class BackgroundDelivery:
         self._in_flight: list[Record] = []
         self._epoch = 0  # moves when records are given up: a thread that hung must not account for them again
         self._came = self._left = 0
+        self._waited_in_vain_at = -1  # what had left when a caller waited for room and got none
         self._flushes: deque[_Flush] = deque()
         self._worker: threading.Thread | None = None
         self._asleep = self._busy = self._hurry = self._started = self._sink_closed = False
@@ -134,7 +136,9 @@ class BackgroundDelivery:
             self._left += len(removed)
             return None if self._queue.put(record) else QUEUE_FULL
         if self._on_full == "block" and threading.current_thread() is not self._worker:
-            deadline_s = self._clock() + self._block_timeout_s
+            # Callers come one after the other: who comes while nothing has left since one waited in vain does not wait.
+            in_vain = self._waited_in_vain_at == self._left
+            deadline_s = self._clock() + (0.0 if in_vain else self._block_timeout_s)
             while (remaining_s := deadline_s - self._clock()) > 0:
                 self._hurry = True
                 self._wake.notify()
@@ -143,6 +147,7 @@ class BackgroundDelivery:
                     return CLOSED if self._closed else ABANDONED
                 if self._queue.put(record):
                     return None
+            self._waited_in_vain_at = self._left
         return QUEUE_FULL
 
     # --- the thread --------------------------------------------------------------------------------------------------
@@ -166,7 +171,7 @@ class BackgroundDelivery:
 
     def _work(self) -> None:
         while True:
-            with self._lock:
+            with occupied(), self._lock:
                 if not self._await_task():
                     break
                 flush = self._flushes.popleft() if self._flush_is_due() else None
@@ -227,11 +232,11 @@ class BackgroundDelivery:
             self.sink.write(batch)
         except BaseException as raised:  # there is no host behind this thread that it could be meant for
             error = raised
-        with self._lock:
+        with occupied(), self._lock:
             self._busy = False
             recovered, reason = False, None
             if epoch == self._epoch:
-                taken = len(batch) if error is None else _taken(error, len(batch))
+                taken = len(batch) if error is None else taken_of(error, len(batch))
                 self._delivered(batch[:taken])
                 if error is not None and taken < len(batch):
                     reason = self._failed(error, batch, taken)
@@ -309,7 +314,7 @@ class BackgroundDelivery:
             flush.result = self.sink.flush(max(0.0, flush.deadline_s - self._clock()))
         except BaseException:
             flush.result = False
-        with self._lock:
+        with occupied(), self._lock:
             self._busy = False
             flush.done = True
             self._progress.notify_all()
@@ -392,9 +397,3 @@ class BackgroundDelivery:
             known = self.account.stats(len(self._in_flight) + len(self._queue))
             known |= {"queued_bytes": self._queue.bytes, "retries": self._backoff.retries}
         return known | health_of(self.sink)
-
-
-def _taken(error: BaseException, offered: int) -> int:
-    """Return how many records of the batch the sink says it wrote before the error."""
-    taken: object = getattr(error, "taken", 0)
-    return min(max(0, taken), offered) if isinstance(taken, int) else 0

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from structllm._exit import occupied
+
 _IDLE_S = 10.0
 
 
@@ -85,11 +87,15 @@ class Deferred:
         return True
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            try:
-                job()
-            except Exception as error:
-                self._count(error)
+        while True:
+            with occupied():
+                job = self._next()
+                if job is None:
+                    return
+                try:
+                    job()
+                except Exception as error:
+                    self._count(error)
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for the next job that is due; None once there was none for a while, and the thread is to end."""

@@ -6,7 +6,7 @@ A delivery owns all calls of its sink, the account of the records, what happens 
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from structllm._account import Account
 from structllm._types import Record, Sink
@@ -195,9 +195,23 @@ class DirectDelivery:
 
 def drop_reason(error: BaseException) -> str:
     """Return the word under which a record is counted that a sink did not take because of this error."""
-    if isinstance(error, SinkError):
-        return error.reason
-    return f"sink_bug:{type(error).__name__}" if isinstance(error, Exception) else "interrupted"
+    try:
+        if not isinstance(error, Exception):
+            return "interrupted"
+        if isinstance(error, SinkError) and isinstance(cast("object", error.reason), str):
+            return error.reason
+        return f"sink_bug:{type(error).__name__}"
+    except Exception:
+        return "sink_bug"  # an error that fails itself
+
+
+def taken_of(error: BaseException, offered: int) -> int:
+    """Return how many records of the batch the sink says it wrote before the error."""
+    try:
+        taken: object = getattr(error, "taken", 0)
+    except Exception:  # a property that fails
+        return 0
+    return min(max(0, taken), offered) if isinstance(taken, int) else 0
 
 
 def renew(sink: Sink) -> None:

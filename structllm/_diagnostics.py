@@ -1,9 +1,22 @@
 """What we say on stderr: rarely, briefly, and never the text of an event."""
 
+import select
 import sys
 import time
+from typing import TextIO
 
 _INTERVAL_S = 30.0
+
+
+def _takes_text(stream: TextIO) -> bool:
+    """Return whether a write will not wait for a reader, as one to a full pipe or a stopped terminal does."""
+    try:
+        fd = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return True  # no file, such as a test's buffer
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 class Diagnostics:
@@ -19,6 +32,7 @@ class Diagnostics:
             return
         self._last[reason] = now
         try:
-            print(f"structllm: {text}", file=sys.stderr, flush=True)
+            if _takes_text(sys.stderr):
+                print(f"structllm: {text}", file=sys.stderr, flush=True)
         except Exception:
             return

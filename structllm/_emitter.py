@@ -9,13 +9,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import structlog
 
 from structllm._account import Gap
 from structllm._diagnostics import Diagnostics
-from structllm._exit import exit_gate
+from structllm._exit import exit_gate, here, occupied
 from structllm._fanout import FanOut, Route
 from structllm._process import enrol, finish_at_exit
 from structllm._sources import Stamp, rfc3339
@@ -50,13 +51,6 @@ class _Plan(NamedTuple):
     method_name: str
     envelope: Mapping[str, Any]
     routes: tuple[Route, ...]
-
-
-class _Nesting(threading.local):
-    """How many events of one emitter this thread is in the middle of."""
-
-    def __init__(self) -> None:
-        self.inside = exit_gate.new_thread()
 
 
 class Emitter:
@@ -109,7 +103,6 @@ class Emitter:
         self._ids = ids
         self._on_fork = tuple(after_fork)
         self._at_close = tuple(at_close)
-        self._nesting = _Nesting()
         self._begin()
         enrol(self)
 
@@ -146,7 +139,7 @@ class Emitter:
 
         An event `about` a gap goes to the route that has it, whatever that route wants.
         """
-        inside = self._nesting.inside
+        inside = here.inside
         depth = inside.depth
         inside.depth = depth + 1
         try:
@@ -168,7 +161,10 @@ class Emitter:
                 if not self._is_whole(event, event_type):
                     event = self._made_whole(event, event_type, plan.envelope, timestamp)
             if routes:
-                self._write(event, event_type, plan, routes, about)
+                if inside.busy and about is None:
+                    inside.late.append((depth, partial(self._write, event, event_type, plan, routes, None)))
+                else:
+                    self._write(event, event_type, plan, routes, about)
             return event
         except Exception as error:
             self.count_error("emitter", error)
@@ -177,7 +173,7 @@ class Emitter:
             inside.depth = depth
 
     def _refuse(self, depth: int) -> None:
-        with self._counts_lock:
+        with occupied(), self._counts_lock:
             if depth > _MAX_NESTING:
                 self._refused_as_nested += 1
             else:
@@ -190,18 +186,26 @@ class Emitter:
         plan: "_Plan",
         routes: Sequence[Route],
         about: tuple[Route, Gap] | None,
+        seq: int = 0,
     ) -> None:
         """Number the event, render it and hand it to the sinks: in one go, so that files are in the order of `seq`."""
-        with self._write_lock:
-            # Numbered last, so that an event that the chain dropped on purpose leaves no gap.
-            event["seq"] = seq = next(self._seq)
-            if about is not None:
-                about[1].seq = seq
-            try:
-                line = self._render(self, plan.method_name, event)
-            except Exception as error:
-                line = self._minimal_line(event, error)
-            self._fan_out(Record(event_type, plan.level_number, line, event), routes)
+        inside = here.inside
+        was_busy, inside.busy = inside.busy, True
+        try:
+            with self._write_lock:
+                # Numbered last, so that an event that the chain dropped on purpose leaves no gap.
+                event["seq"] = seq = seq or next(self._seq)
+                if about is not None:
+                    about[1].seq = seq
+                try:
+                    line = self._render(self, plan.method_name, event)
+                except Exception as error:
+                    line = self._minimal_line(event, error)
+                self._fan_out(Record(event_type, plan.level_number, line, event), routes)
+        finally:
+            inside.busy = was_busy
+            if inside.late and not was_busy:
+                inside.catch_up()
 
     def _plan(self, event_type: str, level: str) -> "_Plan":
         """Work out, once for each kind of event, what is the same for all of a kind."""
@@ -229,22 +233,22 @@ class Emitter:
     def write_late(self, event: Mapping[str, Any], routes: Sequence[Route]) -> None:
         """Write an event that already went through the chain to routes that passed it over. Never raises."""
         try:
-            level = event["level"]
             late = dict(event)
-            with self._write_lock:
-                if not late["seq"]:
-                    late["seq"] = next(self._seq)
-                try:
-                    line = self._render(self, level.lower(), late)
-                except Exception as error:
-                    line = self._minimal_line(late, error)
-                self.fan_out.write(Record(late["event_type"], LEVELS[level], line, late), routes)
+            plan = self._plan(late["event_type"], late["level"])
+            write = partial(self._write, late, late["event_type"], plan, routes, None, late["seq"])
+            inside = here.inside
+            if inside.busy:
+                inside.late.append((inside.depth, write))
+            else:
+                write()
         except Exception as error:
             self.count_error("emitter", error)
 
     def stats(self) -> dict[str, Any]:
         """Return the writer, the account of every sink, and errors of processors by name."""
-        with self._counts_lock:
+        with occupied():
+            sinks = {route.name: route.delivery.stats() for route in self.fan_out.routes}
+        with occupied(), self._counts_lock:
             errors, dropped = dict(self._errors), self._dropped_by_chain
             at_exit, as_nested = self._refused_at_exit, self._refused_as_nested
         return {
@@ -253,16 +257,17 @@ class Emitter:
             "dropped_by_chain": dropped,
             "refused_at_exit": at_exit,
             "refused_as_nested": as_nested,
-            "sinks": {route.name: route.delivery.stats() for route in self.fan_out.routes},
+            "sinks": sinks,
         }
 
     def dropped(self) -> dict[str, int]:
         """Return the number of dropped records by `sink:reason`."""
-        return {
-            f"{route.name}:{reason}": count
-            for route in self.fan_out.routes
-            for reason, count in route.delivery.account.stats()["dropped"].items()
-        }
+        with occupied():
+            return {
+                f"{route.name}:{reason}": count
+                for route in self.fan_out.routes
+                for reason, count in route.delivery.account.stats()["dropped"].items()
+            }
 
     def _told_by(self, clock: Clock) -> Callable[[], str]:
         """Return what formats the time of the host's clock, or of the system's where that one fails."""
@@ -295,7 +300,7 @@ class Emitter:
                     raise TypeError("a processor returns the event")
                 event = cast("Event", changed)
             except structlog.DropEvent:
-                with self._counts_lock:
+                with occupied(), self._counts_lock:
                     self._dropped_by_chain += 1
                 return None
             except Exception as error:
@@ -338,7 +343,7 @@ class Emitter:
 
     def count_error(self, name: str, error: Exception) -> None:
         """Count a failure of our own and say so on stderr, without the text of the error."""
-        with self._counts_lock:
+        with occupied(), self._counts_lock:
             self._errors[name] += 1
         # The class alone: the message of a payload's error may quote the payload.
         self.diagnostics.notice(f"processor:{name}", f"{name} failed with {type(error).__name__}; counted in stats()")
@@ -351,8 +356,6 @@ class Emitter:
 
     def _report_gap(self, route: Route) -> None:
         """Write the event that tells which records a sink dropped; where it does not come about, tell it later."""
-        if self._nesting.inside.depth > _MAX_NESTING:
-            return
         # A thread that makes room in a queue must not wait for one that holds this lock and waits for room.
         if not self._write_lock.acquire(timeout=_GAP_WAIT_S):
             return

@@ -10,17 +10,41 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _WAIT_S = 1.0
 
 
 class Inside:
-    """What a thread is in the middle of: the number of events, one within the other."""
+    """What a thread is in the middle of.
 
-    __slots__ = ("__weakref__", "depth")
+    Attributes:
+        depth: Number of events, one within the other.
+        busy: Whether the thread holds, or is about to take, locks of ours. What it logs then (a signal handler or
+            finaliser that comes in between, or a sink) is not written at once: taking more locks could wait for a
+            thread that waits for this one, and a sink is not made to be entered in the middle of itself.
+        late: What is to be written when the thread is not busy any more.
+    """
+
+    __slots__ = ("__weakref__", "busy", "depth", "late")
 
     def __init__(self) -> None:
         self.depth = 0
+        self.busy = False
+        self.late: deque[tuple[int, Callable[[], None]]] = deque()
+
+    def catch_up(self) -> None:
+        """Write what had to wait. What that in turn makes somebody log is one level deeper, and so bounded."""
+        depth = self.depth
+        while self.late and not self.busy:
+            at_depth, write = self.late.popleft()
+            self.depth = at_depth + 1
+            try:
+                write()
+            finally:
+                self.depth = depth
 
 
 class ExitGate:
@@ -61,5 +85,32 @@ class ExitGate:
 
 # One for the process: the interpreter exits once.
 exit_gate = ExitGate()
+
+
+class _Here(threading.local):
+    """What the present thread is in the middle of."""
+
+    def __init__(self) -> None:
+        self.inside = exit_gate.new_thread()
+
+
+here = _Here()
+
+
+@contextmanager
+def occupied() -> Iterator[None]:
+    """Hold locks of ours: what this thread logs meanwhile is written afterwards."""
+    inside = here.inside
+    if inside.busy:
+        yield
+        return
+    inside.busy = True
+    try:
+        yield
+    finally:
+        inside.busy = False
+        inside.catch_up()
+
+
 atexit.register(exit_gate.close)
 os.register_at_fork(after_in_child=exit_gate.reset_after_fork)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from structllm._delivery import RECOVERED, Delivery
+from structllm._exit import occupied
 from structllm._types import Record
 
 CLOSE_TIMEOUT_S = 5.0
@@ -102,13 +103,16 @@ class FanOut:
         deadline_s = time.monotonic() + CLOSE_TIMEOUT_S
         finish((self,), deadline_s)
         for route in self.routes:
-            lost = route.delivery.close(max(0.0, deadline_s - time.monotonic()))
+            with occupied():
+                lost = route.delivery.close(max(0.0, deadline_s - time.monotonic()))
             self._tell_of_loss(route, lost)
 
     def retire(self) -> None:
         """Give up what still waits, as the interpreter exits, and deliver the rest at once."""
         for route in self.routes:
-            self._tell_of_loss(route, route.delivery.retire())
+            with occupied():
+                lost = route.delivery.retire()
+            self._tell_of_loss(route, lost)
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child."""
@@ -117,9 +121,10 @@ class FanOut:
 
     def tell_gaps(self) -> None:
         """Have the event written for every gap that none tells of yet, where the sink works."""
-        for route in self.routes:
-            if route.delivery.account.is_untold() and route.delivery.works():
-                self._on_recovery(route)
+        with occupied():
+            due = [each for each in self.routes if each.delivery.account.is_untold() and each.delivery.works()]
+        for route in due:
+            self._on_recovery(route)
 
     def _tell_of_loss(self, route: Route, lost: int) -> None:
         if lost:
@@ -128,8 +133,9 @@ class FanOut:
 
 def flush(routes: Iterable[Route], deadline_s: float) -> bool:
     """Flush routes side by side; return whether all that they accepted is at its destination by the deadline."""
-    ends = [route.delivery.begin_flush(max(0.0, deadline_s - time.monotonic())) for route in routes]
-    done = [end(max(0.0, deadline_s - time.monotonic())) for end in ends]
+    with occupied():
+        ends = [route.delivery.begin_flush(max(0.0, deadline_s - time.monotonic())) for route in routes]
+        done = [end(max(0.0, deadline_s - time.monotonic())) for end in ends]
     return all(done)
 
 

@@ -105,6 +105,7 @@ class ModelSystem(System):
         self.clock = 0.0
         self.step: Callable[[], None] = lambda: None
         self.writing: tuple[Inode, bytes] | None = None
+        self.kept: list[object] = []  # what must not be collected while a step is due
 
     def _turn(self) -> None:
         self.step()
@@ -361,6 +362,7 @@ class Explorer:
             with suppress(Killed):
                 program(system)
             system.die()
+            system.step = lambda: None  # what is collected later is no step of a process
 
         return greenlet(main)
 
@@ -379,6 +381,7 @@ class Explorer:
             systems[number].step = _refuse
             processes[number].throw(Killed)
             assert processes[number].dead
+            systems[number].step = lambda: None
 
     def _judge(self, disk: Disk, order: Sequence[Choice]) -> None:
         try:

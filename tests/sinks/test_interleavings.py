@@ -57,6 +57,7 @@ def writer(
 
     def program(system: ModelSystem) -> None:
         sink = FileSink(LOG, max_bytes=max_bytes, backup_count=backup_count, system=system)
+        system.kept.append(sink)
 
         def write(number: int) -> None:
             line = f"writer-{name}-line-{number}".encode()
