@@ -27,8 +27,10 @@ from structllm._fanout import Route
 from structllm._sources import random_id
 from structllm.processors.render import Render
 from structllm.sinks.file import FileSink
+from structllm.sinks.integrity import Integrity
 
 BLOCK = 20
+SEAL = {"sink_seq", "hash"}
 FIELDS: Mapping[str, Any] = {
     "request_id": "req_67890def01234567",
     "success": True,
@@ -43,9 +45,9 @@ FIELDS: Mapping[str, Any] = {
 }
 
 
-def emit(path: Path, closing: ExitStack) -> Variant:
+def emit(path: Path, closing: ExitStack, integrity: Integrity = "none") -> Variant:
     """An emitter without processors, and a file sink as the settings build it."""
-    sink = FileSink(path, max_bytes=MAX_BYTES, backup_count=5)
+    sink = FileSink(path, max_bytes=MAX_BYTES, backup_count=5, integrity=integrity)
     closing.callback(sink.close)
     emitter = Emitter(
         render=Render(append_newline=True),
@@ -56,7 +58,8 @@ def emit(path: Path, closing: ExitStack) -> Variant:
         ids=random_id,
     )
     log = EventLogger(emitter, [], {})
-    return Variant("structllm", repeat(lambda: log.emit("completion_response", "INFO", FIELDS)))
+    name = "structllm" if integrity == "none" else f"structllm, {integrity}"
+    return Variant(name, repeat(lambda: log.emit("completion_response", "INFO", FIELDS)))
 
 
 class TestDirect:
@@ -66,7 +69,7 @@ class TestDirect:
         """Every variant writes every event, whole and once; then what each costs."""
         emit(tmp_path / "example.log", closing).run(1)
         events = read(tmp_path / "example.log")
-        names = ("floor", "standard library", "concurrent-log-handler", "structllm")
+        names = ("floor", "standard library", "concurrent-log-handler", "structllm", "structllm, chain")
         paths = {name: tmp_path / f"{name}.log" for name in names}
         variants = [
             floor(paths["floor"], events, closing),
@@ -75,15 +78,17 @@ class TestDirect:
                 "concurrent-log-handler", concurrent_handler(paths["concurrent-log-handler"]), events, closing
             ),
             emit(paths["structllm"], closing),
+            emit(paths["structllm, chain"], closing, "chain"),
         ]
         for variant in variants:
             variant.run(1)
             (written,) = read(paths[variant.name])
             changing = {"timestamp", "seq", "writer"}
-            assert {name: written[name] for name in written if name not in changing} == {
+            assert {name: written[name] for name in written if name not in changing | SEAL} == {
                 name: events[0][name] for name in events[0] if name not in changing
             }
             assert set(ENVELOPE) <= written.keys()
-        done = race(Race("chain and rotating file alone", variants, BLOCK, [Target("structllm", "floor", 2.0)]))
+        targets = [Target("structllm", "floor", 2.0), Target("structllm, chain", "structllm", 1.5)]
+        done = race(Race("chain and rotating file alone", variants, BLOCK, targets))
         for name in names:
             assert done.repetitions + 1 == len(read(paths[name])), name

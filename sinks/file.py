@@ -9,7 +9,7 @@ Units: sizes in bytes, times in seconds.
 
 Any number of processes and threads may write one path. An append is one `os.write` to an O_APPEND descriptor and takes
 no lock between processes (`live.py`); only a rotation does (`rotation.py`). Compressing and deleting is left to another
-thread (`upkeep.py`).
+thread (`upkeep.py`). With `integrity`, each line is sealed (`integrity.py`).
 """
 
 import errno
@@ -19,20 +19,23 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from structllm._options import SPLIT, LogPath, Word
+from structllm._options import SPLIT, LogPath, Problem, Word
 from structllm._system import LockingImpossible, System
 from structllm._types import Defer, Record
-from structllm.errors import ConfigError, SinkError, SinkRejected, SinkUnavailable
+from structllm.errors import ConfigError, SinkError, SinkUnavailable
 from structllm.sinks.config import SinkConfig
 from structllm.sinks.durability import Durability, Fsync
+from structllm.sinks.integrity import Integrity, Sealer
 from structllm.sinks.live import LiveFile
 from structllm.sinks.rotation import LogFiles
 from structllm.sinks.upkeep import Compression, Upkeep
 
+_LEAST_KEY_CHARS = 16
+_MOST_NAME_BYTES = 235  # most file systems take 255, and what waits for its deletion has 18 more
 _UPKEEP_AFTER_S = 1.0  # after opening: what an earlier process left is no reason to make the first event wait
 
 _REASONS = {
@@ -84,9 +87,28 @@ class FileSinkConfig(SinkConfig):
         default=frozenset(), description="Event types after which to wait for the disk in any case."
     )
     mode: Annotated[str, AfterValidator(_octal)] = Field(default="0600", description="Permissions, octal.")
+    integrity: Integrity = Field(
+        default="none",
+        description="Add `sink_seq` and `hash` to each line, for `structllm verify`: none, chain, hmac.",
+    )
+    hmac_key: SecretStr | None = Field(
+        default=None, min_length=_LEAST_KEY_CHARS, description="The key of integrity=hmac; in no URL, and never shown."
+    )
+
+    @model_validator(mode="after")
+    def _key_where_needed(self) -> Self:
+        if self.integrity == "hmac" and self.hmac_key is None:
+            raise ConfigError(Problem("integrity=hmac needs an hmac_key", ("hmac_key",)))
+        if self.integrity != "hmac" and self.hmac_key is not None:
+            raise ConfigError(Problem("there is an hmac_key, which only integrity=hmac uses", ("integrity",)))
+        return self
 
     def build(self) -> "FileSink":
         """Open the file; raise ConfigError where that cannot work."""
+        if len(os.fsencode(self.path.name)) > _MOST_NAME_BYTES:
+            raise ConfigError(
+                f"file sink: a name of more than {_MOST_NAME_BYTES} bytes leaves no room for rotated files"
+            )
         sink = FileSink(
             self.path,
             max_bytes=self.max_bytes,
@@ -97,6 +119,8 @@ class FileSinkConfig(SinkConfig):
             fsync=self.fsync,
             fsync_events=self.fsync_events,
             mode=int(self.mode, 8),
+            integrity=self.integrity,
+            hmac_key=None if self.hmac_key is None else self.hmac_key.get_secret_value(),
         )
         try:
             sink.open()
@@ -132,7 +156,12 @@ class FileSink:
         fsync: `never`; `interval`: within a second, in the background; `always`: before `write` returns.
         fsync_events: Event types that are on the disk when `write` returns, whatever `fsync` says.
         mode: Permissions of the files. Who may read the files may also list the directory, if the sink makes it.
+        integrity: `chain` and `hmac` add `sink_seq` and `hash` to each line: up to 105 bytes more than the record's.
+        hmac_key: The key of `hmac`.
         system: The operating system.
+
+    Raises:
+        ConfigError: There is no key for `hmac`.
 
     Without `defer_to`, what takes long (deleting, compressing) is done by the write that makes it necessary.
     """
@@ -149,9 +178,12 @@ class FileSink:
         fsync: Fsync = "never",
         fsync_events: Iterable[str] = (),
         mode: int = 0o600,
+        integrity: Integrity = "none",
+        hmac_key: str | bytes | None = None,
         system: System | None = None,
     ) -> None:
         self._system = system or System()
+        key = _key_for(integrity, hmac_key)
         events = frozenset(fsync_events)
         self._syncs = fsync != "never" or bool(events)
         files = LogFiles(self._system, os.path.abspath(path))
@@ -162,7 +194,7 @@ class FileSink:
             max_bytes=max_bytes,
             backup_count=backup_count,
             mode=mode,
-            let_go=lambda fd: self._durability.let_go(fd),
+            let_go=self._let_go,
             looked=self._looked,
         )
         self._append = self._live.append
@@ -177,6 +209,11 @@ class FileSink:
             mode=mode,
             syncs=self._syncs,
         )
+        self._sealer: Sealer | None = None if integrity == "none" else Sealer(self._append_sealed, key)
+        # How a record is taken, where more is to be done than to append its line.
+        self._take: Callable[[Record], None] | None = self._append_and_sync if self._syncs else None
+        if self._sealer is not None:
+            self._take = self._sealer.append
         self._defer: Defer | None = None
         self._report: Callable[[str], None] = lambda text: None
         self._reported: str | None = None
@@ -207,33 +244,51 @@ class FileSink:
 
     def write(self, batch: Sequence[Record], /) -> None:
         """Append each record as one line with one `os.write`."""
-        taken = 0
+        taken, take = 0, self._take
         with self._lock:
             try:
                 for record in batch:
-                    if self._syncs:
-                        self._durability.append(record, self._defer)
+                    if take is not None:
+                        take(record)
                     else:
                         self._append(record.line)
                     taken += 1
             except OSError as error:
                 _raise_as_sink_error(error, taken)
-            except SinkRejected as error:
+            except SinkError as error:
                 error.taken = taken
                 raise
+
+    def _append_and_sync(self, record: Record) -> None:
+        self._durability.append(record, self._defer)
+
+    def _append_sealed(self, line: bytes, record: Record) -> None:
+        if self._syncs:
+            self._durability.append(record._replace(line=line), self._defer)
+        else:
+            self._append(line)
 
     def flush(self, timeout_s: float, /) -> bool:
         """Return whether what was written is where `fsync` wants it, in files that are still there."""
         with self._lock:
-            return self._live.settle() and (not self._syncs or self._durability.confirm())
+            sealed = self._sealer is None or self._sealer.settle()
+            return sealed and self._live.settle() and (not self._syncs or self._durability.confirm())
 
     def close(self) -> None:
         """Look after what was written once more, sync it where `fsync` says so, and close the file."""
         with self._lock:
+            if self._sealer is not None:
+                self._sealer.settle()
             self._live.settle()
             if self._syncs:
                 self._durability.confirm()
             self._live.close()
+
+    def __del__(self) -> None:
+        """Close the files of a sink that was dropped without `close`: nobody collects a descriptor, a number."""
+        with suppress(Exception):
+            self._live.close()
+            self._durability.abandon()
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child, with a lock and open files of its own.
@@ -243,6 +298,8 @@ class FileSink:
         """
         self._live.close()
         self._durability.abandon()
+        if self._sealer is not None:
+            self._sealer.begin()
         self._begin()
 
     def health(self) -> Mapping[str, Any]:
@@ -250,6 +307,9 @@ class FileSink:
         with self._lock:
             counts = {**self._live.health(), **self._durability.health(), **self._upkeep.health()}
             return {**counts, "degraded": self._live.degraded}
+
+    def _let_go(self, fd: int) -> None:
+        self._durability.let_go(fd)
 
     def _looked(self, now: float) -> None:
         """See to deletion and compression from time to time, and say when there are no locks."""
@@ -288,6 +348,14 @@ class FileSink:
                 self._upkeep_at_s = self._system.monotonic() + again_s
             if self._upkeep.is_too_old(self._live.generation):
                 self._live.rotate()
+
+
+def _key_for(integrity: Integrity, key: str | bytes | None) -> bytes | None:
+    if integrity != "hmac":
+        return None
+    if not key or len(key) < _LEAST_KEY_CHARS:
+        raise ConfigError(f"file sink: integrity=hmac needs an hmac_key of at least {_LEAST_KEY_CHARS} characters")
+    return key.encode() if isinstance(key, str) else key
 
 
 def _locking_problems(path: Path) -> list[str]:

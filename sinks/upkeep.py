@@ -4,14 +4,14 @@ Nothing here is needed to write, and everything may be broken off anywhere: what
 time, by this process or another. It runs in a thread of its own where there is one.
 """
 
-import gzip
 import math
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from stat import S_ISREG
-from typing import IO, Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from structllm._system import LockingImpossible, Status, System
 from structllm.sinks.rotation import FileId, Generation, LogFiles, file_id
@@ -26,6 +26,7 @@ _AGE_INTERVAL_S = 60.0  # also until what failed, or was locked by another proce
 _CHUNK_BYTES = 1_048_576
 _ZSTD_LEVEL = 3  # 300 MB/s and a sixth of the size; higher levels are several times slower for little
 _GZIP_LEVEL = 6
+_GZIP_WBITS = 31  # a gzip header and trailer around it
 _SUFFIXES: Mapping[str, str] = {"gzip": ".gz", "zstd": ".zst"}
 
 
@@ -239,14 +240,20 @@ class Upkeep:
         chunk = self._system.read_at(source, _CHUNK_BYTES, offset)
         if not chunk:
             return offset
-        with _packing(_Appended(self._system, target), self._compression) as packed:
-            while chunk:
-                packed.write(chunk)
-                offset += len(chunk)
-                chunk = self._system.read_at(source, _CHUNK_BYTES, offset)
+        packing = _packing(self._compression)
+        while chunk:
+            self._write(target, packing.compress(chunk))
+            offset += len(chunk)
+            chunk = self._system.read_at(source, _CHUNK_BYTES, offset)
+        self._write(target, packing.flush())
         if self._syncs:
             self._system.sync(target)
         return offset
+
+    def _write(self, fd: int, packed: bytes) -> None:
+        rest = memoryview(packed)
+        while rest:
+            rest = rest[self._system.write(fd, rest) :]
 
     def _name_of(self, which: FileId) -> str | None:
         """Return the path that a rotated file has now, or None where it has left the log."""
@@ -265,34 +272,16 @@ class Upkeep:
 
 
 class _Packing(Protocol):
-    def __enter__(self) -> "_Packing": ...
-    def __exit__(self, *error: object) -> object: ...
-    def write(self, data: bytes, /) -> object: ...
+    """One gzip member or zstd frame in the making."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
 
 
-class _Appended:
-    """What a compressor sees of a descriptor."""
-
-    def __init__(self, system: System, fd: int) -> None:
-        self._system = system
-        self._fd = fd
-
-    def write(self, data: bytes, /) -> int:
-        """Write all of it."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._system.write(self._fd, rest) :]
-        return len(data)
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-
-def _packing(target: _Appended, compression: Compression) -> _Packing:
-    file = cast("IO[bytes]", target)
+def _packing(compression: Compression) -> _Packing:
     if compression == "gzip":
-        return cast("_Packing", gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_GZIP_LEVEL, mtime=0))
+        return zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_WBITS)
     import zstandard  # half a megabyte of library that few settings need
 
     compressor: Any = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True)
-    return cast("_Packing", compressor.stream_writer(file, closefd=False))
+    return cast("_Packing", compressor.compressobj())

@@ -343,7 +343,8 @@ EVENT_TYPES: Mapping[str, str] = {layout.name: str(kind) for kind, layout in _LA
 
 _LEVEL_STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 _ACTION_STYLES = {"LONG": "green", "BUY": "green", "SHORT": "red", "SELL": "red"}
-_ENVELOPE = frozenset(
+_SEAL = frozenset(["sink_seq", "hash"])
+_ENVELOPE = _SEAL | frozenset(
     ["event_type", "timestamp", "session_id", "level", "schema_version", "writer", "seq", "request_id", "decision_id"]
 )
 

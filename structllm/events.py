@@ -63,6 +63,8 @@ class Envelope(TypedDict, total=False):
     redactions: Annotated[Redactions, Field("free", "Present where something was redacted.")]
     truncated_fields: Annotated[list[str], Field("label", "Fields cut because the whole event was too large.")]
     processor_errors: Annotated[list[str], Field("label", "Processors that failed on this event.")]
+    sink_seq: Annotated[int, Field("number", "1, 2, 3 … per writer and sink, where it has `integrity`.")]
+    hash: Annotated[str, Field("id", "Chains the writer's lines of a sink; `structllm verify` checks it.")]
 
 
 class CompletionRequest(Envelope, total=False):

@@ -35,13 +35,16 @@ READ_SIDE = (
     "structllm.query",
     "structllm.segment",
     "structllm.sequence",
+    "structllm.tampering",
     "structllm.totals",
     "structllm.unpack",
+    "structllm.verification",
 )
 
 SHARED = (
     "structllm.__version__",
     "structllm._types",
+    "structllm.chain",
     "structllm.errors",
     "structllm.events",
     "structllm.metrics",
@@ -64,7 +67,13 @@ ENGINE = (
 )
 """What brings events to sinks, whatever the sinks are."""
 
-LATE = ("structllm.cli.config", "structllm.cli.demo", "structllm.cli.doctor", "structllm.cli.source")
+LATE = (
+    "structllm.cli.config",
+    "structllm.cli.demo",
+    "structllm.cli.doctor",
+    "structllm.cli.source",
+    "structllm.cli.verify",
+)
 """Commands that need the settings or the write side all the same; they import it inside their functions."""
 
 

@@ -107,6 +107,7 @@ def _discard_output() -> None:
         Lazy("decisions", "structllm.cli.decisions:decisions", "The decisions, and what they cost."),
         Lazy("sessions", "structllm.cli.sessions:sessions", "The sessions, and what happened in them."),
         Lazy("config", "structllm.cli.config:config", "The settings in effect, and their schema."),
+        Lazy("verify", "structllm.cli.verify:verify", "Check that nobody changed a log written with integrity."),
         Lazy("doctor", "structllm.cli.doctor:doctor", "Find what is wrong with settings, files and logs."),
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

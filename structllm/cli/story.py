@@ -9,7 +9,10 @@ from structllm.figures import format_count, format_duration, format_tokens, form
 from structllm.query import as_usd
 
 _COLUMNS = 14  # of the names of facts
-_UNTOLD = ("event_type", "timestamp", "session_id", "schema_version", "writer", "seq", "completion_number")
+_UNTOLD = (
+    *("event_type", "timestamp", "session_id", "schema_version", "writer", "seq", "completion_number"),
+    *("sink_seq", "hash"),
+)
 
 Fields = dict[str, Any]
 """What of an event has not been told yet; a teller takes out what it tells."""

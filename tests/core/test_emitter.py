@@ -486,6 +486,8 @@ class TestLogGap:
         assert (gaps(sink), gaps(other), gaps(choosy)) == ([told], [told], [])
         assert [event["seq"] for event in other.events] == [1, 2, 3, 4, 5, 6]
         assert set(event_fields("log_gap")) - told.keys() == {
+            "hash",
+            "sink_seq",
             "service",
             "redactions",
             "truncated_fields",

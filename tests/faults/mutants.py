@@ -105,6 +105,7 @@ def no_append() -> None:
 
     def write(fd: int, data: Any, /) -> int:
         os.lseek(fd, 0, os.SEEK_END)
+        time.sleep(0.0002)  # so that somebody comes in between
         return os.write(fd, data)
 
     System.open = lambda self, path, flags, mode=0o600: real(self, path, flags & ~os.O_APPEND, mode)  # type: ignore[method-assign]

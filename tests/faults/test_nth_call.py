@@ -5,6 +5,7 @@ time: call N fails, for N = 1, 2 ... until a run has no failure.
 """
 
 import errno
+import gc
 import gzip
 import os
 import time
@@ -289,6 +290,7 @@ class Loop:
         """Run once; return what is wrong, and the calls that failed."""
         self.runs += 1
         directory = self._directory / str(self.runs)
+        gc.collect()  # sinks of earlier runs close their files when they are collected
         open_before = open_files()
         run = Run(directory, Failing(fault, nth, width), CONFIGURATIONS[configuration], removes)
         try:

@@ -342,6 +342,12 @@ class TestConfig:
         with pytest.raises(ValueError, match=r"octal|owner"):
             FileSinkConfig(path=tmp_path / "a.log", mode=mode)
 
+    def test_a_name_that_cannot_be_rotated_is_refused(self, tmp_path: Path) -> None:
+        """A name so long that rotated files would have none is found when the logger is built."""
+        FileSinkConfig(path=tmp_path / ("x" * 235)).build().close()
+        with pytest.raises(ConfigError, match="235 bytes"):
+            FileSinkConfig(path=tmp_path / ("x" * 236)).build()
+
     def test_check_says_that_there_are_no_locks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """doctor learns where a file could not be rotated."""
         (tmp_path / "a.log").write_text("")

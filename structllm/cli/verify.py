@@ -1,0 +1,233 @@
+"""`structllm verify`: whether anybody changed a log that was written with `integrity`.
+
+The settings bring pydantic with them, so they are imported by the function that needs them.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedReader
+from typing import NamedTuple
+
+import click
+
+from structllm.chain import hasher
+from structllm.cli.output import Failure, emit, emit_json, wants_color
+from structllm.cli.source import color_option, default_paths, json_option, missing, path_arguments, settings_given
+from structllm.console import escape, style
+from structllm.figures import counted
+from structllm.segment import STDIN, Lines, Log, LogFile, ReadReport, describe, find_logs, log_at, successors
+from structllm.segment.reading import standard_input
+from structllm.tampering import PROBLEMS, Place
+from structllm.unpack import chunks
+from structllm.verification import LogCheck
+
+_STYLES = {"intact": "green", **dict.fromkeys((*PROBLEMS, "unreadable", "unsealed"), "red")}
+_SHOWN = 20  # findings of one verdict in one log; --json has more of them
+_KEPT_OPEN = 256
+
+
+class Row(NamedTuple):
+    """One line of the report.
+
+    Attributes:
+        verdict: What is said: `intact`, `altered`, `missing`, `reordered`, `inserted`, `unsealed` (a log in which
+            nothing can be proved), `unreadable`, `unanchored`, `unproven`, `duplicate`, `bad`.
+        writer: Of whom; empty where that is not known.
+        text: One sentence.
+        path: The file, or the log.
+        line: Number of the line in it, from 1; null for all of it.
+        first: The first `sink_seq` concerned, or null.
+        last: The last one.
+    """
+
+    verdict: str
+    writer: str
+    text: str
+    path: str
+    line: int | None = None
+    first: int | None = None
+    last: int | None = None
+
+
+@click.command()
+@click.option("--strict", is_flag=True, help="Exit 1 also where the end or the beginning cannot be proved.")
+@click.option("--hmac-key-env", metavar="NAME", help="Variable that holds the key of integrity=hmac.")
+@color_option
+@json_option
+@path_arguments
+@click.pass_context
+def verify(
+    ctx: click.Context, paths: Sequence[str], color: str, as_json: bool, hmac_key_env: str | None, strict: bool
+) -> None:
+    """Check that nobody changed a log that was written with integrity.
+
+    Names every line that was altered, inserted or moved, and the numbers that are missing, and exits 1 if there are
+    any. That nothing was cut off at the end cannot be seen in a log: that is always said (unanchored). The key of
+    integrity=hmac is that of the settings, or in the variable that --hmac-key-env names.
+    """
+    try:
+        logs = find_logs(list(paths) or default_paths())
+    except FileNotFoundError as error:
+        raise missing(str(error)) from None
+    keys = Keys(hmac_key_env)
+    rows = [row for log in logs for row in check_log(log, keys.of(log.live))]
+    if not logs:
+        raise Failure("no log files there")
+    problems = sum(_is_problem(row) for row in rows)
+    unproved = sum(row.verdict in {"unanchored", "unproven"} for row in rows)
+    if as_json:
+        emit_json({"ok": not problems, "findings": [row._asdict() for row in rows]})
+    else:
+        _emit(rows, problems, wants_color(color))
+    ctx.exit(1 if problems or (strict and unproved) else 0)
+
+
+class Keys:
+    """The keys of the logs, as the user or the settings say.
+
+    Args:
+        variable: The variable that holds the key of every log; None: the settings have them.
+
+    Raises:
+        Failure: The variable is not set.
+    """
+
+    def __init__(self, variable: str | None) -> None:
+        self._given: bytes | None = None
+        self._settings: Mapping[str, bytes] = {}
+        if variable is not None:
+            key = os.environ.get(variable)
+            if not key:
+                raise Failure(f"the variable {variable} is not set, or empty; --hmac-key-env names one with the key")
+            self._given = os.fsencode(key)
+        elif settings_given():
+            self._settings = _keys_of_settings()
+
+    def of(self, live: str) -> bytes | None:
+        """Return the key of a log, or None where it has none."""
+        return self._given or self._settings.get(os.path.abspath(live))
+
+
+def _keys_of_settings() -> Mapping[str, bytes]:
+    from structllm.settings import load_settings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # variables that look like settings are for `config show` and the doctor
+        sinks = load_settings().effective_sinks()
+    keys: dict[str, bytes] = {}
+    for sink in sinks:
+        key = getattr(sink, "hmac_key", None)
+        if key is not None and getattr(sink, "type", None) == "file":
+            keys[os.path.abspath(str(getattr(sink, "path", "")))] = key.get_secret_value().encode()
+    return keys
+
+
+def check_log(log: Log, key: bytes | None) -> Iterator[Row]:
+    """Read a log whole, and yield what is to be said of it."""
+    report = ReadReport()
+    check = LogCheck(hasher(key))
+    for line, place in raw_lines(log, report):
+        if line is None:
+            check.add_bad(place, "longer than any line of a log")
+        elif line and not line.isspace():
+            check.add(line, place)
+    check.finish()
+    if not check.chains:
+        text = f"{log.live}: no line has sink_seq and hash, so nothing can be proved; set integrity=chain or hmac"
+        yield Row("unsealed", "", text, log.live)
+    else:
+        yield from _findings(log, check, key)
+    for path, reason in report.unreadable:
+        yield Row("unreadable", "", f"{path} could not be read to its end: {reason}", path)
+    if report.unfinished:
+        yield Row("bad", "", f"{log.live}: the last line is unfinished: being written, or cut off", log.live)
+
+
+def _findings(log: Log, check: LogCheck, key: bytes | None) -> Iterator[Row]:
+    proved = sum(chain.proved for chain in check.chains.values())
+    if not proved and check.count["altered"] > 1:
+        remedy = "is that the right key?" if key else "was it written with integrity=hmac? Then give the key"
+        yield Row("altered", "", f"{log.live}: no hash of {check.count['altered']:,} is right; {remedy}", log.live)
+        return
+    wrong = {finding.writer for finding in check.findings if finding.verdict in PROBLEMS}
+    for writer, chain in sorted(check.chains.items()):
+        if writer not in wrong:
+            text = f"{counted(chain.lines, 'line')}, sink_seq {chain.first}-{chain.last}, in {log.live}"
+            yield Row("intact", writer, text, log.live, None, chain.first, chain.last)
+    for finding in check.findings:
+        path, line = finding.place
+        yield Row(finding.verdict, finding.writer, finding.text, path, line, finding.first, finding.last)
+    if (more := check.count.total() - len(check.findings)) > 0:
+        yield Row("altered", "", f"{log.live}: and {counted(more, 'more finding')}", log.live)
+    for writer, chain in sorted(check.chains.items()):
+        if chain.end is not None:
+            text = f"{chain.end}: nothing outside the log proves that nothing was cut off behind sink_seq {chain.last}"
+            yield Row("unanchored", writer, text, *chain.end, chain.last, chain.last)
+
+
+def raw_lines(log: Log, report: ReadReport) -> Iterator[tuple[bytes | None, Place]]:
+    """Yield every line of a log as it is, the oldest file first; None for one that is too long to be held."""
+    if log.live == STDIN:
+        report.files += 1
+        yield from _lines_of(STDIN, standard_input(), report, live=False)
+        return
+    known: Sequence[LogFile] = ()
+    files: list[LogFile] = []
+    try:
+        while True:
+            walk = successors(log, report, known, _KEPT_OPEN)
+            files = [*known, *reversed(walk.held)]
+            for file in files[len(known) :]:
+                report.files += 1
+                yield from _lines_of(file.path, file.reader, report, live=file.path == log.live)
+            if not walk.overflowed:
+                return
+            for file in files[:-1]:
+                file.close()
+            known = files = files[-1:]
+            log = log_at(log.live) if log.whole else log
+    finally:
+        for file in files:
+            file.close()
+
+
+def _lines_of(
+    path: str, reader: BufferedReader, report: ReadReport, *, live: bool
+) -> Iterator[tuple[bytes | None, Place]]:
+    lines = Lines()
+    number = 0
+    try:
+        for chunk in chunks(reader):
+            for _, line in lines.feed(chunk):
+                number += 1
+                yield line, Place(path, number)
+    except (OSError, EOFError) as error:
+        report.add_unreadable(path, describe(error))
+        return
+    if lines.rest and live:
+        report.unfinished += 1
+    elif lines.rest:
+        for _, line in lines.feed(b"\n"):
+            yield line, Place(path, number + 1)
+
+
+def _is_problem(row: Row) -> bool:
+    return row.verdict in PROBLEMS or row.verdict in {"unsealed", "unreadable"}
+
+
+def _emit(rows: Sequence[Row], problems: int, color: bool) -> None:
+    verdicts = max(len(row.verdict) for row in rows)
+    writers = max(len(escape(row.writer)) for row in rows)
+    shown: dict[str, int] = {}
+    for row in rows:
+        shown[row.verdict] = shown.get(row.verdict, 0) + 1
+        if shown[row.verdict] <= _SHOWN:
+            verdict = style(row.verdict.ljust(verdicts), _STYLES.get(row.verdict, "yellow"), color)
+            emit(f"{verdict}  {escape(row.writer).ljust(writers)}  {escape(row.text)}")
+    for verdict, count in shown.items():
+        if count > _SHOWN:
+            emit(f"and {count - _SHOWN:,} more {verdict}; --json has them")
+    emit("")
+    found = counted(problems, "problem")
+    emit(style(found, "red", color) if problems else style("no problems", "green", color))
