@@ -353,6 +353,8 @@ class LiveFile:
     def _rotate(self, coming_bytes: int, now: float) -> None:
         """Give the file a number if it is full, unless somebody else did. No failure here costs the record."""
         for _ in range(_MOST_ESCAPES):
+            if not self._is_ours():  # a lock refused for that would say nothing about the file system
+                self._look(now)
             outcome = self._try_to_rotate(coming_bytes)
             self.degraded = "no_lock" if outcome is Outcome.NO_LOCKS else None
             if outcome in (None, Outcome.BUSY, Outcome.NO_LOCKS):

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from structllm._account import Account
 from structllm._backoff import Backoff
 from structllm._delivery import ABANDONED, CLOSED, DirectDelivery, OnDrop, drop_reason, health_of, renew, taken_of
-from structllm._exit import occupied
+from structllm._exit import here, occupied
 from structllm._queue import BoundedQueue
 from structllm._types import Record, Sink
 from structllm.errors import SinkRejected, SinkUnavailable
@@ -150,8 +150,6 @@ class BackgroundDelivery:
             self._waited_in_vain_at = self._left
         return QUEUE_FULL
 
-    # --- the thread --------------------------------------------------------------------------------------------------
-
     def _start(self) -> bool:
         """Start the thread; return False where there can be none. Called with the lock held."""
         now_s = self._clock()
@@ -172,7 +170,9 @@ class BackgroundDelivery:
     def _work(self) -> None:
         while True:
             with occupied(), self._lock:
-                if not self._await_task():
+                if (due := self._await_task()) is None:
+                    continue
+                if not due:
                     break
                 flush = self._flushes.popleft() if self._flush_is_due() else None
                 batch = self._take() if flush is None else []
@@ -182,11 +182,13 @@ class BackgroundDelivery:
             else:
                 self._deliver(batch, epoch)
 
-    def _await_task(self) -> bool:
-        """Wait until there is something to do; return False when the thread ends. Called with the lock held."""
+    def _await_task(self) -> bool | None:
+        """Wait for something to do; False when the thread ends, None where events wait for it to let go of the lock."""
         while True:
             if self._flush_is_due():
                 return True
+            if here.inside.late:
+                return None
             if self._in_flight or self._queue:
                 pause_s = self._pause_s()
                 if pause_s <= 0:
@@ -328,8 +330,7 @@ class BackgroundDelivery:
 
     def works(self) -> bool:
         """Return whether it is open and everything got through."""
-        with self._lock:
-            return not (self._closed or self._in_flight or self._queue)
+        return not (self._closed or self._in_flight or self._queue)
 
     def retire(self) -> int:
         """The interpreter exits: drop what waits and deliver at once from now on, unless the sink hangs."""

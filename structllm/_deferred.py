@@ -5,6 +5,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from structllm._exit import occupied
@@ -49,7 +50,10 @@ class Deferred:
     def reset_after_fork(self) -> None:
         """Begin without jobs and without a thread: in a forked child both are the parent's."""
         # Re-entrant, since a signal handler may log, and so defer, in the middle of a call of the same thread.
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        # Waited for without holding anything: what a finaliser logs in this thread then is written at once.
+        self._wake = threading.Lock()
+        self._wake.acquire()
         self._jobs: list[_Job] = []
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
@@ -57,25 +61,25 @@ class Deferred:
 
     def defer(self, delay_s: float, job: Callable[[], None]) -> None:
         """Have a job run in another thread, `delay_s` seconds from now at the earliest. Never raises."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             heapq.heappush(self._jobs, _Job(self._clock() + delay_s, next(self._numbers), job))
             if self._thread is None and not self._start():
                 self._jobs.clear()
-            self._changed.notify()
+            self._notify()
 
     def waiting(self) -> int:
         """Return the number of jobs that have not begun."""
-        with self._changed:
+        with self._lock:
             return len(self._jobs)
 
     def close(self) -> None:
         """Forget the jobs and take no more. One that runs is not waited for."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._jobs.clear()
-            self._changed.notify()
+            self._notify()
 
     def _start(self) -> bool:
         self._thread = threading.Thread(target=self._work, name="structllm-deferred", daemon=True)
@@ -86,36 +90,41 @@ class Deferred:
             return False
         return True
 
+    def _notify(self) -> None:
+        with suppress(RuntimeError):  # it has been woken already
+            self._wake.release()
+
     def _work(self) -> None:
+        idle_until_s = self._clock() + self._idle_s
         while True:
             with occupied():
-                job = self._next()
-                if job is None:
-                    return
-                try:
-                    job()
-                except Exception as error:
-                    self._count(error)
+                job, wait_s = self._next(idle_until_s)
+                if job is not None:
+                    try:
+                        job()
+                    except Exception as error:
+                        self._count(error)
+            if job is None and wait_s is None:
+                return
+            if wait_s is None:
+                idle_until_s = self._clock() + self._idle_s
+            else:
+                self._wake.acquire(timeout=wait_s)
 
-    def _next(self) -> Callable[[], None] | None:
-        """Wait for the next job that is due; None once there was none for a while, and the thread is to end."""
-        with self._changed:
-            idle_until_s = self._clock() + self._idle_s
-            while not self._closed:
-                now_s = self._clock()
-                if self._jobs and self._jobs[0].due_s <= now_s:
-                    return heapq.heappop(self._jobs).run
-                if not self._jobs and now_s >= idle_until_s:
-                    break
-                wake_s = self._jobs[0].due_s if self._jobs else idle_until_s
-                self._changed.wait(min(wake_s - now_s, threading.TIMEOUT_MAX))
-                if self._jobs:
-                    idle_until_s = self._clock() + self._idle_s
-            self._thread = None
-            return None
+    def _next(self, idle_until_s: float) -> tuple[Callable[[], None] | None, float | None]:
+        """Return a job that is due, or how long to wait for one; neither where the thread is to end."""
+        with self._lock:
+            now_s = self._clock()
+            if self._jobs and self._jobs[0].due_s <= now_s:
+                return heapq.heappop(self._jobs).run, None
+            if self._closed or (not self._jobs and now_s >= idle_until_s):
+                self._thread = None
+                return None, None
+            wake_s = self._jobs[0].due_s if self._jobs else idle_until_s
+            return None, min(max(wake_s - now_s, 0.0), threading.TIMEOUT_MAX)
 
     def _count(self, error: Exception) -> None:
-        with self._changed:
+        with self._lock:
             self.failed += 1
         if self._on_error is not None:
             try:

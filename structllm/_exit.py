@@ -1,7 +1,7 @@
 """What each thread is in the middle of, and the gate that daemon threads meet when the interpreter exits.
 
-A thread that holds locks of ours is `occupied`: what it logs meanwhile, from a signal handler, a finaliser or a sink, is
-written when it has let go of them (`Inside`).
+A thread that holds locks of ours is `occupied`: what it logs meanwhile, from a signal handler, a finaliser or a sink,
+is written when it has let go of them (`Inside`).
 
 CPython (up to 3.13) ends a daemon thread where it next asks for the interpreter's lock. In the middle of compiled code
 that has let go of the lock, which google-re2 does while it scans, that aborts the whole process. So at exit no further

@@ -363,6 +363,8 @@ def after_closing(harness: Harness, hosts: int, max_bytes: int, **extra: object)
     account = program_told["stats"]["sinks"]["FileSink"]
     if (account["accepted"], account["delivered"]) != (1 + AFTER, 1 + AFTER):
         wrong.append(account)
+    if account["health"]["degraded"] is not None:
+        wrong.append(account["health"])
     touched = [path for path in harness.log.parents[1].glob("host*.db") if path.read_bytes() != HOSTS_OWN]
     lines = sum(path.read_bytes().count(b"\n") for path in touched)
     if len(touched) > 1 or lines > 1:
