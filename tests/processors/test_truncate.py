@@ -7,8 +7,8 @@ import structlog
 
 from structllm.cut import cut_text
 from structllm.errors import ConfigError
-from structllm.shrink import TRUNCATED
 from structllm.processors.truncate import Truncate
+from structllm.shrink import TRUNCATED
 
 
 def truncated(event: dict[str, Any], **options: Any) -> dict[str, Any]:
