@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 _WAIT_S = 1.0
@@ -101,7 +101,7 @@ here = _Here()
 
 
 @contextmanager
-def occupied() -> Iterator[None]:
+def occupied() -> Generator[None, None, None]:
     """Hold locks of ours: what this thread logs meanwhile is written afterwards."""
     inside = here.inside
     if inside.busy:
