@@ -6,7 +6,6 @@ The settings bring pydantic with them, so they are imported by the function that
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from io import BufferedReader
 from typing import NamedTuple
 
 import click
@@ -16,15 +15,12 @@ from structllm.cli.output import Failure, emit, emit_json, wants_color
 from structllm.cli.source import color_option, default_paths, json_option, missing, path_arguments, settings_given
 from structllm.console import escape, style
 from structllm.figures import counted
-from structllm.segment import STDIN, Lines, Log, LogFile, ReadReport, describe, find_logs, log_at, successors
-from structllm.segment.reading import standard_input
+from structllm.segment import Log, ReadReport, files_of, find_logs, lines_of
 from structllm.tampering import PROBLEMS, Place
-from structllm.unpack import chunks
 from structllm.verification import LogCheck
 
 _STYLES = {"intact": "green", **dict.fromkeys((*PROBLEMS, "unreadable", "unsealed"), "red")}
 _SHOWN = 20  # findings of one verdict in one log; --json has more of them
-_KEPT_OPEN = 256
 
 
 class Row(NamedTuple):
@@ -168,48 +164,9 @@ def _findings(log: Log, check: LogCheck, key: bytes | None) -> Iterator[Row]:
 
 def raw_lines(log: Log, report: ReadReport) -> Iterator[tuple[bytes | None, Place]]:
     """Yield every line of a log as it is, the oldest file first; None for one that is too long to be held."""
-    if log.live == STDIN:
-        report.files += 1
-        yield from _lines_of(STDIN, standard_input(), report, live=False)
-        return
-    known: Sequence[LogFile] = ()
-    files: list[LogFile] = []
-    try:
-        while True:
-            walk = successors(log, report, known, _KEPT_OPEN)
-            files = [*known, *reversed(walk.held)]
-            for file in files[len(known) :]:
-                report.files += 1
-                yield from _lines_of(file.path, file.reader, report, live=file.path == log.live)
-            if not walk.overflowed:
-                return
-            for file in files[:-1]:
-                file.close()
-            known = files = files[-1:]
-            log = log_at(log.live) if log.whole else log
-    finally:
-        for file in files:
-            file.close()
-
-
-def _lines_of(
-    path: str, reader: BufferedReader, report: ReadReport, *, live: bool
-) -> Iterator[tuple[bytes | None, Place]]:
-    lines = Lines()
-    number = 0
-    try:
-        for chunk in chunks(reader):
-            for _, line in lines.feed(chunk):
-                number += 1
-                yield line, Place(path, number)
-    except (OSError, EOFError) as error:
-        report.add_unreadable(path, describe(error))
-        return
-    if lines.rest and live:
-        report.unfinished += 1
-    elif lines.rest:
-        for _, line in lines.feed(b"\n"):
-            yield line, Place(path, number + 1)
+    for file in files_of(log, report):
+        for number, (_, line) in enumerate(lines_of(file, report), 1):
+            yield line, Place(file.path, number)
 
 
 def _is_problem(row: Row) -> bool:

@@ -20,7 +20,7 @@ from structllm.segment.lines import (
     unique,
 )
 from structllm.segment.names import LOG_SUFFIXES, STDIN, Log, find_logs, is_there, log_at
-from structllm.segment.reading import read, read_file
+from structllm.segment.reading import files_of, lines_of, read, read_file
 
 __all__ = [
     "LOG_SUFFIXES",
@@ -34,8 +34,10 @@ __all__ = [
     "ReadReport",
     "Walk",
     "describe",
+    "files_of",
     "find_logs",
     "is_there",
+    "lines_of",
     "log_at",
     "parse",
     "read",

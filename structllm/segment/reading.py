@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedReader
 from itertools import chain
+from typing import NamedTuple
 
 from structllm.segment.files import LogFile, successors
 from structllm.segment.lines import Entry, Lines, ReadReport, describe, parse, timestamp_of, unique
@@ -30,37 +31,29 @@ def read(paths: Iterable[str | os.PathLike[str]], report: ReadReport) -> Iterato
     return unique(chain.from_iterable(_read_log(log, report, _MAX_OPEN) for log in logs), report)
 
 
-def read_file(path: str, reader: BufferedReader, report: ReadReport, *, live: bool) -> Iterator[Entry]:
-    """Yield the events of one open file; a live one is read up to its last newline."""
-    lines = Lines()
-    try:
-        for chunk in chunks(reader):
-            yield from parse(path, lines.feed(chunk), report)
-    except (OSError, EOFError) as error:
-        report.add_unreadable(path, describe(error))
-        return
-    if lines.rest:
-        if live:
-            report.unfinished += 1
-        else:
-            yield from parse(path, lines.feed(b"\n"), report)
+class OpenFile(NamedTuple):
+    """A file of a log, open for reading.
+
+    Attributes:
+        path: Where it was found.
+        reader: Its bytes, compressed ones as they are.
+        live: Whether it may still be written to, so that an unfinished line at its end may yet be finished.
+    """
+
+    path: str
+    reader: BufferedReader
+    live: bool
 
 
-def standard_input() -> BufferedReader:
-    """Return standard input as bytes."""
-    stream = sys.stdin.buffer
-    return stream if isinstance(stream, BufferedReader) else BufferedReader(stream)  # type: ignore[arg-type]  # a test's
+def files_of(log: Log, report: ReadReport, keep: int = _MAX_OPEN) -> Iterator[OpenFile]:
+    """Yield the files of one log, the oldest first, each to be read before the next is asked for.
 
-
-def _read_log(log: Log, report: ReadReport, keep: int) -> Iterator[Entry]:
-    """Yield the events of one log.
-
-    Its oldest files are held open, so that they can be rotated, compressed and deleted meanwhile; when they have been
-    read, it goes on with the ones after them.
+    Up to `keep` of them, the oldest, are held open, so that they can be rotated, compressed and deleted meanwhile; when
+    they have been read, it goes on with the ones after them.
     """
     if log.live == STDIN:
         report.files += 1
-        yield from read_file(STDIN, standard_input(), report, live=False)
+        yield OpenFile(STDIN, standard_input(), live=False)
         return
     known: Sequence[LogFile] = ()
     files: list[LogFile] = []
@@ -70,7 +63,7 @@ def _read_log(log: Log, report: ReadReport, keep: int) -> Iterator[Entry]:
             files = [*known, *reversed(walk.held)]
             for file in files[len(known) :]:
                 report.files += 1
-                yield from read_file(file.path, file.reader, report, live=file.path == log.live)
+                yield OpenFile(file.path, file.reader, live=file.path == log.live)
             if not walk.overflowed:
                 return
             for file in files[:-1]:
@@ -80,3 +73,34 @@ def _read_log(log: Log, report: ReadReport, keep: int) -> Iterator[Entry]:
     finally:
         for file in files:
             file.close()
+
+
+def lines_of(file: OpenFile, report: ReadReport) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the lines of a file with their offsets, as `Lines.feed` does; a live one is read up to its last newline."""
+    lines = Lines()
+    try:
+        for chunk in chunks(file.reader):
+            yield from lines.feed(chunk)
+    except (OSError, EOFError) as error:
+        report.add_unreadable(file.path, describe(error))
+        return
+    if lines.rest and file.live:
+        report.unfinished += 1
+    elif lines.rest:
+        yield from lines.feed(b"\n")
+
+
+def read_file(path: str, reader: BufferedReader, report: ReadReport, *, live: bool) -> Iterator[Entry]:
+    """Yield the events of one open file; a live one is read up to its last newline."""
+    return parse(path, lines_of(OpenFile(path, reader, live), report), report)
+
+
+def standard_input() -> BufferedReader:
+    """Return standard input as bytes."""
+    stream = sys.stdin.buffer
+    return stream if isinstance(stream, BufferedReader) else BufferedReader(stream)  # type: ignore[arg-type]  # a test's
+
+
+def _read_log(log: Log, report: ReadReport, keep: int) -> Iterator[Entry]:
+    for file in files_of(log, report, keep):
+        yield from read_file(file.path, file.reader, report, live=file.live)
