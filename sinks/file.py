@@ -15,7 +15,6 @@ thread (`upkeep.py`). With `integrity`, each line is sealed (`integrity.py`).
 import errno
 import math
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,12 +28,12 @@ from structllm._types import Defer, Record
 from structllm.errors import ConfigError, SinkError, SinkUnavailable
 from structllm.sinks.config import SinkConfig
 from structllm.sinks.durability import Durability, Fsync
-from structllm.sinks.integrity import Integrity, Sealer
+from structllm.sinks.integrity import LEAST_KEY_CHARS, Integrity, Sealer, key_for
 from structllm.sinks.live import LiveFile
 from structllm.sinks.rotation import LogFiles
+from structllm.sinks.turns import Turns
 from structllm.sinks.upkeep import Compression, Upkeep
 
-_LEAST_KEY_CHARS = 16
 _MOST_NAME_BYTES = 235  # most file systems take 255, and what waits for its deletion has 18 more
 _UPKEEP_AFTER_S = 1.0  # after opening: what an earlier process left is no reason to make the first event wait
 
@@ -92,7 +91,7 @@ class FileSinkConfig(SinkConfig):
         description="Add `sink_seq` and `hash` to each line, for `structllm verify`: none, chain, hmac.",
     )
     hmac_key: SecretStr | None = Field(
-        default=None, min_length=_LEAST_KEY_CHARS, description="The key of integrity=hmac; in no URL, and never shown."
+        default=None, min_length=LEAST_KEY_CHARS, description="The key of integrity=hmac; in no URL, and never shown."
     )
 
     @model_validator(mode="after")
@@ -183,7 +182,7 @@ class FileSink:
         system: System | None = None,
     ) -> None:
         self._system = system or System()
-        key = _key_for(integrity, hmac_key)
+        key = key_for(integrity, hmac_key)
         events = frozenset(fsync_events)
         self._syncs = fsync != "never" or bool(events)
         files = LogFiles(self._system, os.path.abspath(path))
@@ -217,12 +216,12 @@ class FileSink:
         self._defer: Defer | None = None
         self._report: Callable[[str], None] = lambda text: None
         self._reported: str | None = None
+        self._turns = Turns(self._write)
         self._begin()
 
     def _begin(self) -> None:
-        # Re-entrant, since a finaliser or signal handler may log in the middle of a write of the same thread.
-        self._lock = threading.RLock()
-        self._durability.begin(self._lock)
+        self._turns.begin()
+        self._durability.begin(self._turns.lock)
         self._upkeep_round = 0  # the job that is awaited; those before it have been replaced
         self._upkeep_at_s = self._system.monotonic() + _UPKEEP_AFTER_S
 
@@ -236,28 +235,45 @@ class FileSink:
 
     def open(self) -> None:
         """Open the file now rather than at the first write. Raises SinkUnavailable or SinkRejected."""
-        with self._lock:
+        with self._turns.take() as mine:
             try:
-                self._live.open()
+                if mine:
+                    self._live.open()
             except OSError as error:
                 _raise_as_sink_error(error, 0)
 
     def write(self, batch: Sequence[Record], /) -> None:
-        """Append each record as one line with one `os.write`."""
-        taken, take = 0, self._take
-        with self._lock:
+        """Append each record as one line with one `os.write`.
+
+        What a signal handler or finaliser writes in the middle of that, in the same thread, comes behind it.
+        """
+        turns = self._turns
+        with turns.lock:
+            if turns.busy or turns.held:
+                turns.write(batch)
+                return
+            turns.busy = True
             try:
-                for record in batch:
-                    if take is not None:
-                        take(record)
-                    else:
-                        self._append(record.line)
-                    taken += 1
-            except OSError as error:
-                _raise_as_sink_error(error, taken)
-            except SinkError as error:
-                error.taken = taken
-                raise
+                self._write(batch)
+            finally:
+                turns.busy = False
+            if turns.held:
+                turns.settle()  # or else they come before the next batch
+
+    def _write(self, batch: Sequence[Record]) -> None:
+        taken, take = 0, self._take
+        try:
+            for record in batch:
+                if take is not None:
+                    take(record)
+                else:
+                    self._append(record.line)
+                taken += 1
+        except OSError as error:
+            _raise_as_sink_error(error, taken)
+        except SinkError as error:
+            error.taken = taken
+            raise
 
     def _append_and_sync(self, record: Record) -> None:
         self._durability.append(record, self._defer)
@@ -269,20 +285,25 @@ class FileSink:
             self._append(line)
 
     def flush(self, timeout_s: float, /) -> bool:
-        """Return whether what was written is where `fsync` wants it, in files that are still there."""
-        with self._lock:
-            sealed = self._sealer is None or self._sealer.settle()
-            return sealed and self._live.settle() and (not self._syncs or self._durability.confirm())
+        """Return whether what was written is where `fsync` wants it; in the middle of a write nobody knows: False."""
+        with self._turns.take() as mine:
+            return mine and not self._turns.held and self._settle()
+
+    def _settle(self) -> bool:
+        sealed = self._sealer is None or self._sealer.settle()
+        return self._live.settle() and (not self._syncs or self._durability.confirm()) and sealed
 
     def close(self) -> None:
-        """Look after what was written once more, sync it where `fsync` says so, and close the file."""
-        with self._lock:
-            if self._sealer is not None:
-                self._sealer.settle()
-            self._live.settle()
-            if self._syncs:
-                self._durability.confirm()
-            self._live.close()
+        """Look after what was written, sync it where `fsync` says so, and close the file; after a write under way."""
+        with self._turns.take() as mine:
+            if mine:
+                self._close()
+            else:
+                self._turns.held.append(self._close)
+
+    def _close(self) -> None:
+        self._settle()
+        self._live.close()
 
     def __del__(self) -> None:
         """Close the files of a sink that was dropped without `close`: nobody collects a descriptor, a number."""
@@ -304,7 +325,7 @@ class FileSink:
 
     def health(self) -> Mapping[str, Any]:
         """Return what happened to the files so far, and in which respect less is promised than usual."""
-        with self._lock:
+        with self._turns.lock:
             counts = {**self._live.health(), **self._durability.health(), **self._upkeep.health()}
             return {**counts, "degraded": self._live.degraded}
 
@@ -338,7 +359,7 @@ class FileSink:
     def _keep_up(self) -> None:
         begun = self._upkeep_round
         again_s = self._upkeep.run()
-        with self._lock, suppress(OSError, SinkError):
+        with self._turns.take(), suppress(OSError, SinkError):
             if self._live.fd < 0:
                 return
             if again_s is not None and self._defer is not None:
@@ -348,14 +369,6 @@ class FileSink:
                 self._upkeep_at_s = self._system.monotonic() + again_s
             if self._upkeep.is_too_old(self._live.generation):
                 self._live.rotate()
-
-
-def _key_for(integrity: Integrity, key: str | bytes | None) -> bytes | None:
-    if integrity != "hmac":
-        return None
-    if not key or len(key) < _LEAST_KEY_CHARS:
-        raise ConfigError(f"file sink: integrity=hmac needs an hmac_key of at least {_LEAST_KEY_CHARS} characters")
-    return key.encode() if isinstance(key, str) else key
 
 
 def _locking_problems(path: Path) -> list[str]:

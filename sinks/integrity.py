@@ -1,24 +1,36 @@
 """Sealing lines while they are written: the chain of hashes that a sink leaves in its log (`structllm/chain.py`)."""
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Literal, TypeAlias
 
 from structllm._types import Record
 from structllm.chain import first_link, hasher, seal
-from structllm.errors import SinkError, SinkRejected, SinkUnavailable
+from structllm.errors import ConfigError, SinkError, SinkRejected
 
 Integrity = Literal["none", "chain", "hmac"]
 
 NOT_SYNCED = "not_synced"
 """Reason of a record that is written, but not confirmed by the disk."""
 
+LEAST_KEY_CHARS = 16
+
 _MOST_WRITERS = 10_000  # a process has one for each logger; one that is forgotten and comes back begins at 1 again
-_MOST_HELD = 100
 
 _Head: TypeAlias = tuple[int, bytes]
 """Number and hash of the line that a writer's next one continues."""
+
+_InDoubt: TypeAlias = tuple[str, Record, bytes, _Head]
+"""What `_put` was given: writer, record, sealed line, and the head that it makes."""
+
+
+def key_for(integrity: Integrity, key: str | bytes | None) -> bytes | None:
+    """Return the key of `hmac`; None for what needs none. Raises ConfigError where it is missing or too short."""
+    if integrity != "hmac":
+        return None
+    if not key or len(key) < LEAST_KEY_CHARS:
+        raise ConfigError(f"file sink: integrity=hmac needs an hmac_key of at least {LEAST_KEY_CHARS} characters")
+    return key.encode() if isinstance(key, str) else key
 
 
 class Sealer:
@@ -42,9 +54,7 @@ class Sealer:
         """Begin anew: no line has been written."""
         self._heads: OrderedDict[str, _Head] = OrderedDict()
         self._latest = ""  # the writer at the end of the heads, which are in the order of their last use
-        self._busy = False
-        self._held: deque[Record] = deque()  # logged by a signal handler or finaliser in the middle of a write
-        self._in_doubt: tuple[str, Record, bytes, _Head] | None = None
+        self._in_doubt: _InDoubt | None = None
 
     def append(self, record: Record) -> None:
         """Seal a record and append it.
@@ -52,54 +62,27 @@ class Sealer:
         Raises:
             OSError: It could not be written.
             SinkRejected: The line is no JSON object; or it is written, but the disk did not confirm.
-            SinkUnavailable: Too much was logged in the middle of a write.
         """
-        if self._busy:
-            # Written now, it might come before or behind the line in hand.
-            if len(self._held) >= _MOST_HELD:
-                raise SinkUnavailable("reentered", "too much was logged in the middle of a write")
-            self._held.append(record)
-            return
-        self._busy = True
-        try:
-            if self._in_doubt is not None or self._held:
-                self._append_held()
-            self._append_one(record)
-            if self._held:
-                with suppress(OSError, SinkError):  # they come before the next record
-                    self._append_held()
-        finally:
-            self._busy = False
+        if self._in_doubt is not None:
+            self._make_sure(self._in_doubt)
+        self._append_one(record)
 
     def settle(self) -> bool:
-        """Append what was logged in the middle of a write; return whether nothing is left."""
-        if not self._busy:
-            self._busy = True
-            try:
-                self._append_held()
-            except (OSError, SinkError):
-                return False
-            finally:
-                self._busy = False
-        return not self._held
+        """Make sure of the line that is in doubt, if there is one; return whether none is left."""
+        try:
+            if self._in_doubt is not None:
+                self._make_sure(self._in_doubt)
+        except (OSError, SinkError):
+            return False
+        return True
 
-    def _append_held(self) -> None:
-        if (in_doubt := self._in_doubt) is not None:
-            try:
-                self._put(*in_doubt)
-            except (OSError, SinkError) as error:
-                if not _is_written(error):
-                    self._in_doubt = in_doubt
-                raise
-        while self._held:
-            record = self._held.popleft()
-            try:
-                self._append_one(record)
-            except SinkRejected:
-                continue  # nobody is left to be told
-            except (OSError, SinkError):
-                self._held.appendleft(record)
-                raise
+    def _make_sure(self, in_doubt: _InDoubt) -> None:
+        try:
+            self._put(*in_doubt)
+        except (OSError, SinkError) as error:
+            if not _is_written(error):
+                self._in_doubt = in_doubt
+            raise
 
     def _append_one(self, record: Record) -> None:
         line, writer = record.line, record.event.get("writer")

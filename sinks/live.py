@@ -99,7 +99,7 @@ class LiveFile:
         return {**{name: self._counts[name] for name in _COUNTS}, "homeless": len(self._homeless)}
 
     def append(self, line: bytes) -> None:
-        """Append one line. When this returns, the line is in a file of the log.
+        """Append one line. When this returns, the line is in a file of the log, unless somebody deletes that.
 
         Raises:
             OSError: It could not be written.
@@ -127,20 +127,19 @@ class LiveFile:
         # The line is in the file: from here on a failure does not make it count as dropped, unless it is unreadable.
         try:
             end = self._seek(fd, 0, os.SEEK_CUR)
-            if end - len(line) != self._size_bytes:
-                if not self._is_ours():
-                    self._homeless.append(line)
-                    self._look(now)
-                    return
-                if self._is_behind_half_a_line(end - len(line)):
+            alone = end - len(line) == self._size_bytes
+            if alone or self._is_ours():
+                if not alone and self._is_behind_half_a_line(end - len(line)):
                     self._put_after_torn(line)
                     end = self._seek(fd, 0, os.SEEK_CUR)
-            self._size_bytes = end
-            if self._seek(self._generation_fd, 0, os.SEEK_END) == self._known_generation:
-                self._unproven.append(line)
-                return
-            self._confirmed = False
-            self._unproven = [line]  # those before it were in the log when they were written
+                self._size_bytes = end
+                if self._seek(self._generation_fd, 0, os.SEEK_END) == self._known_generation:
+                    self._unproven.append(line)
+                    return
+                self._confirmed = False
+                self._unproven = [line]  # those before it were in the log when they were written
+            else:
+                self._homeless.append(line)  # it went into a file of the host's
         except OSError:
             if self._torn:
                 raise
@@ -312,14 +311,9 @@ class LiveFile:
         return self._files.has_lost(fd, which, lock=self.fd, highest=highest, confirmed=self._confirmed)
 
     def _open(self) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         path = self._files.live
         try:
-            try:
-                fd = self._system.open(path, flags, self._mode)
-            except FileNotFoundError:
-                self._system.make_directories(self._files.directory, self._directory_mode)
-                fd = self._system.open(path, flags, self._mode)
+            fd = self._opened(path)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise SinkRejected("symlink", f"{os.path.basename(path)} is a symbolic link") from None
@@ -338,6 +332,16 @@ class LiveFile:
             raise
         self.fd, self._id, self._size_bytes, self._torn = fd, file_id(status), size_bytes, _END if torn else b""
         self.is_new = True
+
+    def _opened(self, path: str) -> int:
+        """Open the file; make its directory where it is missing, again where somebody deletes it meanwhile."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        for _ in range(_MOST_ESCAPES):
+            with suppress(FileNotFoundError):
+                return self._system.open(path, flags, self._mode)
+            with suppress(FileNotFoundError):
+                self._system.make_directories(self._files.directory, self._directory_mode)
+        return self._system.open(path, flags, self._mode)
 
     def _ends_in_half_a_line(self, fd: int, size_bytes: int) -> bool:
         """Return whether a file does, and is not just being written to."""

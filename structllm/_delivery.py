@@ -4,6 +4,7 @@ A delivery owns all calls of its sink, the account of the records, what happens 
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -75,8 +76,9 @@ class Delivery(Protocol):
 class DirectDelivery:
     """Hands each record to the sink at once, in the caller's thread; once only, since trying again would block it.
 
-    A sink that failed five times in a row is left alone for a hundred times as long as its last failure took (1 ms to
-    30 s): one that hangs costs little of the host's time, one that fails quickly, such as a full disk, is back at once.
+    A sink that failed five times in a row is left alone for a hundred times as long as the quickest of the last four
+    failures took (1 ms to 30 s): one that hangs costs little of the host's time, one that fails quickly, such as a full
+    disk, is back at once. A single slow failure may be the scheduler's doing.
     A rejected record says nothing about the next one and does not count.
 
     Args:
@@ -93,6 +95,7 @@ class DirectDelivery:
         self._clock = clock
         self._sink_write = sink.write
         self._failures = 0
+        self._took_s: deque[float] = deque(maxlen=_FAILURES_TO_OPEN - 1)  # the first failure comes unawares
         self._rest_until_s = 0.0
         self._last_reason = ""
         self._closed = False
@@ -131,9 +134,10 @@ class DirectDelivery:
             self._sink_write((record,))
         except BaseException as error:
             reason = self._failed(record, error)
+            now_s = self._clock()
+            self._took_s.append(now_s - started_s)
             if self._failures >= _FAILURES_TO_OPEN:
-                now_s = self._clock()
-                rest_s = _REST_PER_ATTEMPT * (now_s - started_s)
+                rest_s = _REST_PER_ATTEMPT * min(self._took_s)
                 self._rest_until_s = now_s + min(_LONGEST_REST_S, max(_SHORTEST_REST_S, rest_s))
             return reason
         account = self.account

@@ -2,22 +2,12 @@
 
 import os
 import threading
-import time
-from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from structllm._deferred import Deferred
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition, 10 s at most; return whether it came true."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
+from tests.waiting import comes_true, grows_to
 
 
 class TestDeferred:
@@ -26,7 +16,7 @@ class TestDeferred:
         threads: list[threading.Thread] = []
         deferred = Deferred()
         deferred.defer(0.0, lambda: threads.append(threading.current_thread()))
-        assert until(lambda: bool(threads))
+        assert comes_true(lambda: bool(threads))
         assert (threads[0] is threading.main_thread(), threads[0].daemon) == (False, True)
         deferred.close()
 
@@ -36,11 +26,11 @@ class TestDeferred:
         now = [0.0]
         deferred = Deferred(clock=lambda: now[0])
         for delay_s, name in [(5.0, "late"), (1.0, "early"), (5.0, "last"), (0.5, "first")]:
-            deferred.defer(delay_s, lambda name=name: ran.append(name))  # type: ignore[misc]
+            deferred.defer(delay_s, partial(ran.append, name))
         assert (ran, deferred.waiting()) == ([], 4)
         now[0] = 10.0
         deferred.defer(0.0, lambda: ran.append("woken"))
-        assert until(lambda: len(ran) == 5)
+        assert comes_true(lambda: len(ran) == 5)
         assert ran == ["first", "early", "late", "last", "woken"]
         deferred.close()
 
@@ -69,7 +59,7 @@ class TestDeferred:
         deferred = Deferred(idle_s=0.001)
         for number in (1, 2):
             deferred.defer(0.0, lambda: threads.append(threading.current_thread()))
-            assert until(lambda number=number: len(threads) == number)  # type: ignore[misc]
+            assert grows_to(threads, number)
             threads[-1].join(timeout=10)
             assert not threads[-1].is_alive()
         assert threads[0] is not threads[1]

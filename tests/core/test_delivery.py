@@ -4,7 +4,6 @@ import math
 import os
 import random
 import threading
-import time
 import weakref
 from collections import UserDict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from structllm.assemble import create_llm_logger
 from structllm.errors import ConfigError, SinkRejected, SinkUnavailable
 from structllm.sinks.memory import MemorySink, MemorySinkConfig
 from structllm.testing import FaultySink
+from tests.waiting import comes_true, grows_to
 
 
 def record(number: int, event_type: str = "run", size: int = 0) -> Record:
@@ -31,16 +31,6 @@ def record(number: int, event_type: str = "run", size: int = 0) -> Record:
     event = {"event_type": event_type, "timestamp": f"2026-01-15T10:00:{number % 60:02}.000Z", "seq": number}
     line = orjson.dumps(event | {"text": "x" * max(0, size - 100)}, option=orjson.OPT_APPEND_NEWLINE)
     return Record(event_type, 20, line, event)
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition, 10 s at most; return whether it came true."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 def numbers(records: Sequence[Record]) -> list[int]:
@@ -247,7 +237,7 @@ class TestBreaker:
     @pytest.mark.parametrize(
         ("takes_s", "rest_s"), [(0.0, 0.001), (0.000_05, 0.005), (0.01, 1.0), (0.2, 20.0), (7.0, 30.0)]
     )
-    def test_rests_a_hundred_times_as_long_as_the_last_failure(self, takes_s: float, rest_s: float) -> None:
+    def test_rests_a_hundred_times_as_long_as_a_failure_takes(self, takes_s: float, rest_s: float) -> None:
         """After five failures the sink is left alone, 1 ms to 30 s; then it is tried once."""
         sink = SlowFailure(takes_s)
         delivery = DirectDelivery(sink, clock=lambda: sink.now)
@@ -258,6 +248,31 @@ class TestBreaker:
         sink.now += 0.04 * rest_s
         assert (delivery.works(), delivery.write(record(6)), sink.tries) == (True, "gone", 6)
         assert (delivery.write(record(7)), sink.tries) == ("gone", 6)
+
+    def fail(self, delivery: DirectDelivery, sink: SlowFailure, *took_s: float) -> float:
+        """Fail this often, each time after the rest, and taking so long; return how long the sink rests in the end."""
+        for number, sink.takes_s in enumerate(took_s):
+            delivery.write(record(number))
+            began_s = sink.now
+            while not delivery.works():
+                sink.now += 0.001
+        return sink.now - began_s
+
+    def test_one_slow_failure_says_little(self) -> None:
+        """Whoever lost the processor in the middle of a quick failure is back as quickly as ever."""
+        for slow in range(8):
+            sink = SlowFailure(0.0)
+            delivery = DirectDelivery(sink, clock=lambda sink=sink: sink.now)
+            took_s = [0.000_01] * 8
+            took_s[slow] = 2.0
+            assert self.fail(delivery, sink, *took_s) < 0.003, slow
+
+    def test_rests_long_once_it_hangs(self) -> None:
+        """A sink that failed quickly and hangs now rests long after four of those."""
+        sink = SlowFailure(0.0)
+        delivery = DirectDelivery(sink, clock=lambda: sink.now)
+        rests_s = [self.fail(delivery, sink, took_s) for took_s in [0.000_01] * 5 + [0.2] * 4]
+        assert [0, 0, 0, 0, 0, 0, 0, 0, 20] == [round(rest_s) for rest_s in rests_s]
 
     def test_costs_the_host_a_hundredth_of_its_time(self) -> None:
         """A sink that hangs for 50 ms and fails is in the way for 1 % of the time."""
@@ -369,12 +384,12 @@ class TestRetry:
 
         delivery = make(Gone(), clock=fake.clock, wait=fake.wait, uniform=random.Random(seed).uniform)
         delivery.write(record(1))
-        assert until(lambda: len(tries) > 400)
+        assert comes_true(lambda: len(tries) > 400)
         bounds = [min(60.0, 0.5 * 2.0**n) for n in range(400)]
         parts = sorted((after - before) / bound for before, after, bound in zip(tries, tries[1:], bounds, strict=False))
         assert (0.0 <= parts[0], parts[-1] <= 1.0 + 1e-9) == (True, True), f"seed {seed}"
         assert kolmogorov_smirnov(parts) > 0.01, f"seed {seed}"
-        assert until(lambda: delivery.stats()["delivered"] == 1)
+        assert comes_true(lambda: delivery.stats()["delivered"] == 1)
         assert (delivery.stats()["retries"], balance(delivery.stats())) == (400, (1, 1))
 
     def test_the_check_of_the_delays_can_fail(self) -> None:
@@ -426,7 +441,7 @@ class TestRetry:
         sink = FaultySink(SinkUnavailable("gone"))
         delivery = make(sink, uniform=lambda low, high: 3600.0)
         delivery.write(record(1))
-        assert until(lambda: delivery.stats()["retries"] == 1)
+        assert comes_true(lambda: delivery.stats()["retries"] == 1)
         sink.error = None
         assert (flushed(delivery), numbers(sink.records)) == (True, [1])
 
@@ -435,7 +450,7 @@ class TestRetry:
         before = random.getstate()
         delivery = make(FaultySink(SinkUnavailable("gone")))
         delivery.write(record(1))
-        assert until(lambda: delivery.stats()["retries"] > 0)
+        assert comes_true(lambda: delivery.stats()["retries"] > 0)
         assert random.getstate() == before
 
     def test_success_begins_the_delays_anew(self) -> None:
@@ -466,9 +481,10 @@ class TestBounds:
     def fill(self, make: Callable[..., BackgroundDelivery], policy: Policy, **bounds: int) -> BackgroundDelivery:
         """Return a delivery whose sink holds record 0, with nine more records queued."""
         options = {"queue_max_items": 20, **bounds}
-        delivery = make(Held(), on_full=policy, block_timeout_s=0.01, **options)
+        sink = Held()
+        delivery = make(sink, on_full=policy, block_timeout_s=0.01, **options)
         delivery.write(record(0))
-        assert delivery.sink.entered.wait(timeout=10)  # type: ignore[attr-defined]
+        assert sink.entered.wait(timeout=10)
         return delivery
 
     def finish(self, delivery: BackgroundDelivery) -> list[int]:
@@ -531,7 +547,7 @@ class TestBounds:
         delivery = make(sink, on_full="block", block_timeout_s=30.0, queue_max_items=10)
         writer = threading.Thread(target=lambda: [delivery.write(record(number)) for number in range(100)])
         writer.start()
-        assert until(lambda: delivery.stats()["pending"] == 9)
+        assert comes_true(lambda: delivery.stats()["pending"] == 9)
         sink.go.set()
         writer.join(timeout=30)
         assert (flushed(delivery), numbers(list(sink.records))) == (True, list(range(100)))
@@ -543,7 +559,7 @@ class TestBounds:
         outcomes: list[str | None] = []
         writer = threading.Thread(target=lambda: outcomes.extend(delivery.write(record(n)) for n in range(10)))
         writer.start()
-        assert until(lambda: delivery.stats()["pending"] == 9)
+        assert comes_true(lambda: delivery.stats()["pending"] == 9)
         lost = delivery.close(0.01)
         writer.join(timeout=30)
         assert (lost, outcomes) == (9, [None] * 9 + ["closed"])
@@ -623,13 +639,13 @@ class TestThread:
     def test_starts_with_the_first_record_and_ends_when_idle(self) -> None:
         """No thread before there is work, none after it; more work starts another."""
         fake, sink = FakeTime(), MemorySink()
-        assert until(lambda: not self.names())
+        assert comes_true(lambda: not self.names())
         delivery = BackgroundDelivery(sink, clock=fake.clock, wait=fake.wait)
         assert self.names() == []
         for number in (1, 2):
             delivery.write(record(number))
-            assert until(lambda number=number: len(sink.records) == number)  # type: ignore[misc]
-            assert until(lambda: not self.names())
+            assert grows_to(sink.records, number)
+            assert comes_true(lambda: not self.names())
         assert numbers(list(sink.records)) == [1, 2]
 
     def test_without_a_thread_records_are_delivered_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -707,8 +723,8 @@ class TestThread:
         assert delivery.close(0.01) == 10
         before = delivery.stats()
         sink.go.set()
-        assert until(lambda: sink.closed == 1)
-        assert until(lambda: not delivery._busy)
+        assert comes_true(lambda: sink.closed == 1)
+        assert comes_true(lambda: not delivery._busy)
         assert (before["dropped"], delivery.stats()) == ({"shutdown_abandoned": 10}, before)
 
     def test_close_may_hang_no_longer_than_told(self) -> None:

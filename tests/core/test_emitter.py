@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -32,6 +31,8 @@ from structllm.events import event_fields
 from structllm.processors.render import Render
 from structllm.sinks.memory import MemorySink
 from structllm.testing import FaultySink
+from tests.uncovered import without_coverage
+from tests.waiting import comes_true
 
 NOW = datetime(2024, 1, 15, 10, 30, 45, 123456, tzinfo=UTC)
 
@@ -175,7 +176,7 @@ class TestFailures:
     def test_a_clock_that_fails_costs_no_event(self) -> None:
         """The system's clock stands in for one that raises or returns no time."""
         sink = MemorySink()
-        logger = create_llm_logger(sinks=[sink], clock=lambda: None)  # type: ignore[arg-type,return-value]
+        logger = create_llm_logger(sinks=[sink], clock=lambda: None)  # type: ignore[arg-type,return-value]  # no time
         logger.log_trading_decision()
         assert [event["timestamp"][-1] for event in sink.events] == ["Z"]
         assert logger.stats()["processor_errors"] == {"clock": 1}
@@ -302,7 +303,7 @@ def work():
 for _ in range(3):
     threading.Thread(target=work, daemon=True).start()
 while logger.get_metrics()["total_completions"] < 100:
-    time.sleep(0.001)
+    time.sleep(0.001)  # whoever runs this waits no longer than 60 s
 """
 
     def test_daemon_threads_that_log_do_not_abort_the_process(self, tmp_path: Path) -> None:
@@ -622,9 +623,7 @@ class TestLogGap:
         for _ in range(20):
             log.emit("run", "CRITICAL", {})
         held.set()
-        deadline = time.monotonic() + 10
-        while not gaps(sink) and time.monotonic() < deadline:
-            time.sleep(0.001)
+        assert comes_true(lambda: gaps(sink))
         told = [(event["dropped"], event["first_seq"], event["last_seq"]) for event in gaps(sink)]
         assert told == [({"queue_full": 11}, 10, 20)]
         log.emitter.close()
@@ -711,7 +710,7 @@ class TestFork:
         )
         with (tmp_path / "stdout").open("wb") as stdout:
             arguments = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "a.log")]
-            subprocess.run(arguments, stdout=stdout, timeout=60, check=True)
+            subprocess.run(arguments, stdout=stdout, timeout=60, check=True, env=without_coverage())
         written = [tmp_path / "stdout", *tmp_path.glob("a.log*")]
         lines = [orjson.loads(line) for file in written for line in file.read_bytes().splitlines() if line]
         children = {event["writer"] for event in lines if event["action"] == "CHILD"}

@@ -104,14 +104,15 @@ class TestEnd:
 
     def test_sink_that_hangs_takes_no_time_from_the_others(self) -> None:
         """All share one deadline, and are flushed side by side: the first one hangs, the second is done."""
-        hanging, healthy = BackgroundDelivery(Hanging()), BackgroundDelivery(MemorySink())
+        sink = Hanging()
+        hanging, healthy = BackgroundDelivery(sink), BackgroundDelivery(MemorySink())
         for delivery in (hanging, healthy):
             delivery.write(RECORD)
         routes = [Route("hanging", hanging), Route("healthy", healthy)]
         assert flush(routes, time.monotonic() + 0.2) is False
         assert (hanging.stats()["pending"], healthy.stats()["pending"]) == (1, 0)
         assert (hanging.close(0.0), healthy.close(10.0)) == (1, 0)
-        hanging.sink.go.set()  # type: ignore[attr-defined]
+        sink.go.set()
 
     def test_close_closes_every_sink(self) -> None:
         """Closing closes all, a broken one included, and what waits is delivered first."""
@@ -126,13 +127,14 @@ class TestEnd:
 
     def test_what_is_given_up_is_reported(self) -> None:
         """At exit, what could not be delivered is said once, with its number."""
-        delivery, reported = BackgroundDelivery(Hanging()), list[tuple[str, str, int]]()
+        sink, reported = Hanging(), list[tuple[str, str, int]]()
+        delivery = BackgroundDelivery(sink)
         fan_out = fan_out_of(Route("hanging", delivery), reported=reported)
         for _ in range(3):
             fan_out.write(RECORD, fan_out.routes)
         fan_out.retire()
         assert reported == [("hanging", "shutdown_abandoned", 3)]
-        delivery.sink.go.set()  # type: ignore[attr-defined]
+        sink.go.set()
 
     def test_untold_gaps_are_told_where_the_sink_works(self) -> None:
         """In the end each gap is told, unless the sink is at rest after its failures."""

@@ -2,28 +2,28 @@
 
 The nursery of the harness forks writers that leave by `os._exit`. Here it matters how a process ends: `Brood` forks as
 well, from one interpreter that has imported structllm, but what it forks runs a function of a test module and then
-falls off the end of its program, through `atexit` and the end of the interpreter. Give it to a harness::
+falls off the end of its program, through `atexit` and the end of the interpreter. A test module has it so::
 
-    harness = Harness(tmp_path, brood, seed)
+    brood, harness = fixtures(__name__)
+    ...
     writer = harness.start(Job(extra={"program": "tests.faults.test_exits:leave"}))
 
 The function gets the job and the duty. What it writes to stderr is in `stderr_of(harness, writer)`.
 """
 
 import atexit
-import contextlib
 import gc
 import importlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.faults.harness import ROOT, Harness, Job, Nursery, Writer
+from tests.faults.serving import serve
 
 at_the_very_end: list[Callable[[], None]] = []
 """Called when all other exit handlers have run, those of structllm as well."""
@@ -58,39 +58,28 @@ def program(function: Callable[..., None], job: Job | None = None, **extra: obje
     return Job(**{**vars(job), "extra": {**job.extra, **extra, "program": where}})
 
 
-def serve() -> str | None:
-    """Fork programs on request until stdin ends, and kill those that are left; return, in a child, its job's path."""
-    mine: set[int] = set()
-    # Not `for line in sys.stdin`: the children must not inherit what was read ahead.
-    while line := os.read(0, 65_536):
-        request = json.loads(line)
-        if "job" in request:
-            pid = os.fork()
-            if not pid:
-                return str(request["job"])
-            mine.add(pid)
-            answer: int | None = pid
-        else:
-            answer = _status(request["wait"], request["timeout_s"])
-            if answer is not None:
-                mine.discard(request["wait"])
-        os.write(1, json.dumps(answer).encode() + b"\n")
-    for pid in mine:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-    return None
+def fixtures(module: str) -> tuple[Any, Any]:
+    """Return two fixtures for a test module: the brood of its programs, and a harness whose writers are those.
 
+    A module says `brood, harness = fixtures(__name__)`.
+    """
+    import pytest  # not with the others: what this loads would be here before our exit handler
 
-def _status(pid: int, timeout_s: float) -> int | None:
-    deadline = time.monotonic() + timeout_s
-    while True:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(0.001)
+    @pytest.fixture(scope="module")
+    def brood() -> Iterator[Brood]:
+        """Return what forks the programs."""
+        brood = Brood(module)
+        yield brood
+        brood.close()
+
+    @pytest.fixture
+    def harness(tmp_path: Path, brood: Brood) -> Iterator[Harness]:
+        """Return a harness for programs of the module."""
+        harness = Harness(tmp_path / "run", brood, 0)  # nothing in these programs is random
+        yield harness
+        harness.abort()
+
+    return brood, harness
 
 
 def _play(path: str) -> None:

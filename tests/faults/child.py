@@ -4,12 +4,10 @@
 forks writers. A program of your own begins with `job, duty = begin()` and ends with `leave_stats(duty, job, logger)`.
 """
 
-import contextlib
 import gc
 import json
 import os
 import random
-import signal
 import sys
 import threading
 import time
@@ -19,13 +17,15 @@ from typing import Any, NoReturn
 
 import structllm
 from structllm.assemble import create_llm_logger
-from tests.faults.harness import Duty
+from tests.faults.harness import Duty, until
+from tests.faults.serving import serve
 
 SETTINGS = {"redaction": {"enabled": False}, "enable_token_usage_tracking": False}
 """Redaction reads every byte and prices take half a second to load; neither is what is tried here."""
 
 _FIELD_CHARS = 60_000  # longer texts are cut
 _ENVELOPE_BYTES = 240
+_LONGEST_LINGER_S = 600.0  # no test takes as long
 
 
 def begin(path: str | None = None) -> tuple[dict[str, Any], Duty]:
@@ -104,8 +104,8 @@ def run(path: str) -> None:
     careful(0)
     for thread in threads:
         thread.join()
-    while job["linger"] and not duty[Duty.STOP]:
-        time.sleep(0.001)
+    if job["linger"]:
+        until(lambda: duty[Duty.STOP], f"{job['name']} is told to stop", _LONGEST_LINGER_S)
     leave_stats(duty, job, logger)
 
 
@@ -113,26 +113,10 @@ def nursery() -> None:
     """Fork writers on request until stdin ends; then kill those that are left."""
     create_llm_logger(settings=SETTINGS, sinks=[]).close()  # load what is loaded on first use
     gc.freeze()  # collecting would copy every page into every writer
-    mine: set[int] = set()
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "job" in request:
-            sys.stdout.flush()
-            pid = os.fork()
-            if not pid:
-                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                _run_to_the_end(request["job"])
-            mine.add(pid)
-            answer: int | None = pid
-        else:
-            answer = _status(request["wait"], request["timeout_s"])
-            if answer is not None:
-                mine.discard(request["wait"])
-        print(json.dumps(answer), flush=True)
-    for pid in mine:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+    path = serve()
+    if path is not None:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        _run_to_the_end(path)
 
 
 def _run_to_the_end(path: str) -> NoReturn:
@@ -146,18 +130,6 @@ def _run_to_the_end(path: str) -> NoReturn:
     finally:
         sys.stderr.flush()
         os._exit(status)
-
-
-def _status(pid: int, timeout_s: float) -> int | None:
-    """Wait for a forked writer; None if it still runs at the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= deadline:
-            return None
-        time.sleep(0.001)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ import os
 import resource
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from structllm._account import Account
 from structllm._system import System
 from tests.faults.child import begin, build, leave_stats, log_one, padding
 from tests.faults.harness import Duty, until
+from tests.standing_in import stand_in
 
 SIZES = (300, 1100, 4000, 700, 260)
 
@@ -21,22 +23,22 @@ SIZES = (300, 1100, 4000, 700, 260)
 def believes_every_write() -> None:
     """Take a short write for a whole one."""
 
-    def write(fd: int, data: bytes) -> int:
+    def write(fd: int, data: Any, /) -> int:
         os.write(fd, data)
         return len(data)
 
-    System.write = staticmethod(write)  # type: ignore[assignment]
+    System.write = staticmethod(write)
 
 
 def never_looks_behind() -> None:
     """Believe that what others wrote are whole lines."""
-    System.read_at = lambda self, fd, count, offset: b"\n"  # type: ignore[method-assign]
+    stand_in(System, read_at=lambda self, fd, count, offset: b"\n")
 
 
 def tells_no_gap() -> None:
     """Count what was dropped, but write no event that tells of it."""
-    Account.report_is_due = lambda self: False  # type: ignore[method-assign]
-    Account.is_untold = lambda self: False  # type: ignore[method-assign]
+    stand_in(Account, report_is_due=lambda self: False)
+    stand_in(Account, is_untold=lambda self: False)
 
 
 DAMAGES: Mapping[str, Callable[[], None]] = {

@@ -9,10 +9,9 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import structllm
 from structllm import FileSink
@@ -21,18 +20,20 @@ from structllm._background import BackgroundDelivery
 from structllm._emitter import Emitter
 from tests.faults.child import begin, build, leave_stats, work
 from tests.faults.harness import Duty, until
+from tests.faults.serving import status_of
+from tests.standing_in import stand_in
 
 WRONG_ACCOUNT = 3
 
 
 def keeps_everything() -> None:
     """Go on in a child as if nothing had happened."""
-    Emitter.reset_after_fork = lambda self: None  # type: ignore[method-assign]
+    stand_in(Emitter, reset_after_fork=lambda self: None)
 
 
 def keeps_its_lock() -> None:
     """Keep the lock of the file sink, which a thread of the parent may hold."""
-    FileSink.reset_after_fork = lambda self: None  # type: ignore[method-assign]
+    stand_in(FileSink, reset_after_fork=lambda self: None)
 
 
 def keeps_its_writer() -> None:
@@ -45,7 +46,7 @@ def keeps_its_writer() -> None:
         real(self)
         self._ids = ids
 
-    Emitter.reset_after_fork = reset_after_fork  # type: ignore[method-assign]
+    stand_in(Emitter, reset_after_fork=reset_after_fork)
 
 
 def keeps_its_queue() -> None:
@@ -53,12 +54,12 @@ def keeps_its_queue() -> None:
 
     def reset_after_fork(self: BackgroundDelivery) -> None:
         queue = self._queue
-        self.sink.reset_after_fork()  # type: ignore[attr-defined]
+        cast("FileSink", self.sink).reset_after_fork()
         self.account = Account()
         self._begin()
         self._queue = queue
 
-    BackgroundDelivery.reset_after_fork = reset_after_fork  # type: ignore[method-assign]
+    stand_in(BackgroundDelivery, reset_after_fork=reset_after_fork)
 
 
 DAMAGES: Mapping[str, Callable[[], None]] = {
@@ -82,16 +83,12 @@ def be_a_child(logger: structllm.ChatCompletionLogger, name: str, records: int) 
 
 def ended(pid: int, longest_s: float) -> int | None:
     """Return the exit status of a child; kill one that does not end and return None."""
-    deadline = time.monotonic() + longest_s
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.0005)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return None
+    status = status_of(pid, longest_s)
+    if status is None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return status
 
 
 def main() -> None:

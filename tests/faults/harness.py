@@ -46,13 +46,14 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.faults.judge import Line, accounted, caught, delivered, log_files, ordered, parsed, read_lines
+from tests.uncovered import without_coverage
+from tests.waiting import comes_true
 
 __all__ = [
     "ROOT",
@@ -77,11 +78,8 @@ TIMEOUT_S = 30.0
 
 def until(condition: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S) -> None:
     """Poll until the condition holds; raise AssertionError with `what` at the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
-        time.sleep(0.001)
+    if not comes_true(condition, timeout_s):
+        raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
 
 
 class Duty:
@@ -231,6 +229,7 @@ class Nursery:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            env=without_coverage(),
         )
 
     def fork(self, job_path: Path) -> tuple[int, Callable[[float], int | None]]:
@@ -285,7 +284,7 @@ class Harness:
         path.write_text(json.dumps({**asdict(job), "name": name, "seed": self.rng.getrandbits(32), **where}))
         if alone or module is not None:
             command = [sys.executable, "-m", module or "tests.faults.child", str(path)]
-            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, env=without_coverage())
             writer.born(process.pid, lambda timeout_s: _waited(process, timeout_s))
         else:
             writer.born(*self._nursery.fork(path))

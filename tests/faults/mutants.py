@@ -14,6 +14,7 @@ from structllm._system import System
 from structllm.segment.names import Log
 from structllm.sinks.file import FileSink
 from structllm.sinks.rotation import Generation, LogFiles, Outcome
+from tests.standing_in import stand_in
 
 _BUFFERED = 50
 
@@ -24,7 +25,7 @@ def no_rotation_lock() -> None:
     def under_lock(self: LogFiles, fd: int, action: Callable[[], bool]) -> Outcome:
         return Outcome.DONE if action() else Outcome.NOT_NEEDED
 
-    LogFiles.under_lock = under_lock  # type: ignore[method-assign]
+    stand_in(LogFiles, under_lock=under_lock)
 
 
 def no_lock_check() -> None:
@@ -36,20 +37,19 @@ def no_lock_check() -> None:
     real = LogFiles.under_lock
 
     def under_lock(self: LogFiles, fd: int, action: Callable[[], bool]) -> Outcome:
-        kept, LogFiles.id_at = LogFiles.id_at, id_at  # type: ignore[method-assign]
+        kept = LogFiles.id_at
+        stand_in(LogFiles, id_at=id_at)
         try:
             return real(self, fd, action)
         finally:
-            LogFiles.id_at = kept  # type: ignore[method-assign]
+            stand_in(LogFiles, id_at=kept)
 
-    LogFiles.under_lock = under_lock  # type: ignore[method-assign]
+    stand_in(LogFiles, under_lock=under_lock)
 
 
 class _Anything:
     def __eq__(self, other: object) -> bool:
         return True
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def no_nlink_check() -> None:
@@ -61,12 +61,12 @@ def no_nlink_check() -> None:
         fields = ("st_dev", "st_ino", "st_mode", "st_size", "st_mtime")
         return SimpleNamespace(**{name: getattr(status, name) for name in fields}, st_nlink=1)
 
-    System.status_of = status_of  # type: ignore[method-assign]
+    stand_in(System, status_of=status_of)
 
 
 def no_look_aside() -> None:
     """See none of the files that wait for their deletion."""
-    LogFiles.hidden = lambda self, kind: []  # type: ignore[method-assign]
+    stand_in(LogFiles, hidden=lambda self, kind: [])
 
 
 def no_generation_compare() -> None:
@@ -80,12 +80,12 @@ def no_generation_compare() -> None:
 
 def no_generation_bump() -> None:
     """Tell nobody of a rotation."""
-    Generation.advance = lambda self: None  # type: ignore[method-assign]
+    stand_in(Generation, advance=lambda self: None)
 
 
 def no_tail_repair() -> None:
     """Believe that every file ends in a whole line."""
-    System.read_at = lambda self, fd, count, offset: b"\n"  # type: ignore[method-assign]
+    stand_in(System, read_at=lambda self, fd, count, offset: b"\n")
 
 
 def two_writes() -> None:
@@ -93,7 +93,7 @@ def two_writes() -> None:
 
     def write(fd: int, data: Any, /) -> int:
         written = os.write(fd, data[:-1])
-        time.sleep(0)
+        time.sleep(0)  # lets another thread come in between
         return written + os.write(fd, data[-1:])
 
     System.write = staticmethod(write)
@@ -108,7 +108,7 @@ def no_append() -> None:
         time.sleep(0.0002)  # so that somebody comes in between
         return os.write(fd, data)
 
-    System.open = lambda self, path, flags, mode=0o600: real(self, path, flags & ~os.O_APPEND, mode)  # type: ignore[method-assign]
+    stand_in(System, open=lambda self, path, flags, mode=0o600: real(self, path, flags & ~os.O_APPEND, mode))
     System.write = staticmethod(write)
 
 
@@ -123,7 +123,7 @@ def cascade_upside_down() -> None:
         os.replace(f"{self.live}.1.new", f"{self.live}.1")
         generation.advance()
 
-    LogFiles.move_up = move_up  # type: ignore[method-assign]
+    stand_in(LogFiles, move_up=move_up)
 
 
 def cascade_moves_all() -> None:
@@ -138,7 +138,7 @@ def cascade_moves_all() -> None:
         self._system.rename(self.live, f"{self.live}.1")
         generation.advance()
 
-    LogFiles.move_up = move_up  # type: ignore[method-assign]
+    stand_in(LogFiles, move_up=move_up)
 
 
 def buffered_writes() -> None:
@@ -152,12 +152,12 @@ def buffered_writes() -> None:
             real(self, kept)
             kept.clear()
 
-    FileSink.write = write  # type: ignore[method-assign]
+    stand_in(FileSink, write=write)
 
 
 def reader_skips() -> None:
     """Follow into the newest file alone where several were begun."""
-    follow.log_at = lambda live: Log(live, (live,), whole=False)  # type: ignore[attr-defined]
+    stand_in(follow, log_at=lambda live: Log(live, (live,), whole=False))
 
 
 MUTANTS: Mapping[str, Callable[[], None]] = {

@@ -120,7 +120,7 @@ class Soak:
             if now_s >= status_at_s:
                 status_at_s = now_s + self._status_s
                 print(self._status(), flush=True)
-            time.sleep(0.05)
+            time.sleep(0.05)  # the pace of the faults, and the time of the writers
 
     # --- faults ---
 

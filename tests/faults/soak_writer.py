@@ -48,7 +48,7 @@ class Moody:
         """Stall, or fail, or take the batch."""
         mood = self._rng.random()
         if mood < 0.05:
-            time.sleep(self._rng.uniform(0, 1))
+            time.sleep(self._rng.uniform(0, 1))  # the stall
         elif mood < 0.2:
             raise SinkUnavailable("moody", taken=self._rng.randrange(len(batch)))
 
@@ -103,7 +103,7 @@ class Talker:
             if time.monotonic() >= fork_at_s:
                 fork_at_s = time.monotonic() + self._rng.uniform(0.5, 3.0)
                 self._fork()
-            time.sleep(0.02)
+            time.sleep(0.02)  # the time of the threads that log
         for thread in threads:
             thread.join()
         self._logger.flush()
@@ -114,7 +114,7 @@ class Talker:
         rng = random.Random(f"{self._job['seed']}.{number}")
         while not self._duty[Duty.STOP]:
             self._log_one(number, rng)
-            time.sleep(rng.uniform(0, 0.02))
+            time.sleep(rng.uniform(0, 0.02))  # the pace of a thread: the soak is long, not fast
 
     def _log_one(self, number: int, rng: random.Random) -> None:
         """Log the next record of a thread, and owe it if the file sink took it; else the number is used again."""

@@ -3,13 +3,13 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from structllm import FileSink
 from structllm._system import System
 from tests.faults.harness import TIMEOUT_S, Duty
+from tests.waiting import comes_true
 
 _CLOCKS = frozenset({"monotonic", "now", "sleep"})
 NAMES = tuple(name for name in vars(System) if not name.startswith("_") and name not in _CLOCKS)
@@ -92,9 +92,7 @@ class Hooked(System):
 
     def _hold(self) -> None:
         self._duty[Duty.REACHED] += 1
-        deadline = time.monotonic() + TIMEOUT_S
-        while self._duty[Duty.GO_ON] < self._duty[Duty.REACHED] and time.monotonic() < deadline:
-            time.sleep(0.001)
+        comes_true(lambda: self._duty[Duty.GO_ON] >= self._duty[Duty.REACHED], TIMEOUT_S)
 
 
 def sink(job: Mapping[str, Any], duty: Duty) -> FileSink:

@@ -24,9 +24,11 @@ from structllm.processors.redact import Redact
 from structllm.sinks.config import SinkConfig
 from structllm.sinks.file import FileSink
 from structllm.sinks.upkeep import Upkeep
-from tests.faults.cases import Brood, program, stderr_of
+from tests.faults.cases import fixtures, program, stderr_of
 from tests.faults.child import SETTINGS, log_one, padding
 from tests.faults.harness import TIMEOUT_S, Duty, Harness, Writer, caught, until
+from tests.standing_in import stand_in
+from tests.waiting import comes_true
 
 COUNT = 200
 HANG_S = 60.0
@@ -99,7 +101,8 @@ def log_all(logger: Logger, job: Mapping[str, Any], duty: Duty, **fields: Any) -
 
 def leave(job: Mapping[str, Any], logger: Logger, **observed: object) -> None:
     """Close the logger without much patience, and leave `stats()` and what was observed."""
-    _fanout.CLOSE_TIMEOUT_S = _process.CLOSE_TIMEOUT_S = CLOSE_S  # type: ignore[attr-defined]
+    stand_in(_fanout, CLOSE_TIMEOUT_S=CLOSE_S)
+    stand_in(_process, CLOSE_TIMEOUT_S=CLOSE_S)
     logger.close()
     Path(job["directory"], f"{job['name']}.observed.json").write_text(json.dumps(observed))
     Path(job["directory"], f"{job['name']}.stats.json").write_text(json.dumps(logger.stats()))
@@ -138,7 +141,7 @@ def raising_redactor(job: Mapping[str, Any], duty: Duty) -> None:
     def raises(self: Redact, logger: object, name: str, event: Any) -> Any:
         raise ValueError
 
-    Redact.__call__ = raises  # type: ignore[assignment, method-assign]
+    stand_in(Redact, __call__=raises)
     logger, _ = with_bad_sink(job, settings={**SETTINGS, "redaction": {"enabled": True}})
     log_all(logger, job, duty, rationale=job["extra"]["secret"], notes={"nested": [job["extra"]["secret"]]})
     leave(job, logger)
@@ -202,19 +205,23 @@ def failing_slowly(job: Mapping[str, Any], duty: Duty) -> None:
     logger, bad = with_bad_sink(job)
 
     def fails(batch: Sequence[Record]) -> None:
-        time.sleep(SLOW_FAILURE_S)
+        time.sleep(SLOW_FAILURE_S)  # the slowness
         raise SinkUnavailable("planted")
 
     bad.misbehave = fails
     log_all(logger, job, duty)
     tries = bad.tries
     bad.misbehave = None
-    deadline_s = time.monotonic() + job["extra"].get("patience_s", TIMEOUT_S)
     n = COUNT
-    while not bad.lines and time.monotonic() < deadline_s:
-        log_one(logger, duty, job["name"], 0, n)
-        n += 1
-        time.sleep(0.001)
+
+    def delivered() -> bool:
+        nonlocal n
+        if not bad.lines:
+            log_one(logger, duty, job["name"], 0, n)
+            n += 1
+        return bool(bad.lines)
+
+    comes_true(delivered, job["extra"].get("patience_s", TIMEOUT_S))
     gaps = [event for event in map(json.loads, bad.lines) if event["event_type"] == "log_gap"]
     leave(job, logger, tries=tries, told=[gap["dropped"] for gap in gaps], logged=n)
 
@@ -275,15 +282,15 @@ def mutant(job: Mapping[str, Any], duty: Duty) -> None:
         def survive(self: object, processor: object, error: Exception, event: object) -> Any:
             raise error
 
-        _emitter.Emitter._survive = survive  # type: ignore[method-assign]
+        stand_in(_emitter.Emitter, _survive=survive)
     elif name == "redaction_fails_open":
-        Redact.on_error = lambda self, event_dict: event_dict  # type: ignore[method-assign]
+        stand_in(Redact, on_error=lambda self, event_dict: event_dict)
     elif name == "sinks_share_errors":
 
         def failed(self: object, record: Record, error: BaseException) -> str:
             raise error
 
-        _delivery.DirectDelivery._failed = failed  # type: ignore[method-assign]
+        stand_in(_delivery.DirectDelivery, _failed=failed)
     elif name == "no_bound_on_nesting":
         _emitter._MAX_NESTING = 3
     elif name == "no_breaker":
@@ -291,7 +298,7 @@ def mutant(job: Mapping[str, Any], duty: Duty) -> None:
     elif name == "never_tried_again":
         _delivery._SHORTEST_REST_S = _delivery._LONGEST_REST_S = 3600.0
     elif name == "age_without_sign":
-        Upkeep.is_too_old = lambda self, generation: abs(self._system.now() - generation.begun_at()) > 60  # type: ignore[method-assign]
+        stand_in(Upkeep, is_too_old=lambda self, generation: abs(self._system.now() - generation.begun_at()) > 60)
     elif name == "numbers_from_the_clock":
         real = _emitter.Emitter._begin
 
@@ -299,27 +306,14 @@ def mutant(job: Mapping[str, Any], duty: Duty) -> None:
             real(self)
             self._seq = iter(lambda: int(datetime.fromisoformat(self.now()).timestamp()), None)
 
-        _emitter.Emitter._begin = begin  # type: ignore[method-assign]
+        stand_in(_emitter.Emitter, _begin=begin)
     globals()[extra["neighbour"]](job, duty)
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def brood() -> Iterator[Brood]:
-    """Return what forks the programs."""
-    brood = Brood(__name__)
-    yield brood
-    brood.close()
-
-
-@pytest.fixture
-def harness(tmp_path: Path, brood: Brood) -> Iterator[Harness]:
-    """Return a harness for programs of this module."""
-    harness = Harness(tmp_path, brood, 0)  # nothing here is random
-    yield harness
-    harness.abort()
+brood, harness = fixtures(__name__)
 
 
 class Beside:

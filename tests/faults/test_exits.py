@@ -22,10 +22,11 @@ from structllm import _fanout, _process
 from structllm._background import BackgroundDelivery
 from structllm._types import Record
 from structllm.sinks.config import SinkConfig
-from tests.faults.cases import Brood, at_the_very_end, program, stderr_of
+from tests.faults.cases import at_the_very_end, fixtures, program, stderr_of
 from tests.faults.child import SETTINGS, build, log_one
-from tests.faults.harness import Duty, Harness, Job, Writer, caught
+from tests.faults.harness import Duty, Harness, Job, Writer, caught, until
 from tests.faults.judge import accounted
+from tests.standing_in import stand_in
 
 COUNT = 210
 HANG_S = 60.0
@@ -99,8 +100,7 @@ def end(how: str) -> None:
         raise Planted
     if how in ("sigint", "sigterm"):
         os.kill(os.getpid(), -STATUS[how])
-        while True:
-            time.sleep(0.01)  # another thread may have got it, which does not end a sleep of this one
+        until(lambda: False, "the signal")  # another thread may have got it, which does not end a sleep of this one
     if how == "os_exit":
         os._exit(STATUS[how])
 
@@ -143,7 +143,8 @@ class HangingConfig(SinkConfig):
 
 def leave_hanging(job: Mapping[str, Any], duty: Duty) -> None:
     """Log to a file and to a sink that hangs, both in the background, and end."""
-    _fanout.CLOSE_TIMEOUT_S = _process.CLOSE_TIMEOUT_S = AT_EXIT_S  # type: ignore[attr-defined]
+    stand_in(_fanout, CLOSE_TIMEOUT_S=AT_EXIT_S)
+    stand_in(_process, CLOSE_TIMEOUT_S=AT_EXIT_S)
     damage(job)
     file = {"type": "file", "path": job["log"], "delivery": "background"}
     logger = structllm.create_llm_logger(settings=SETTINGS, sinks=[file, HangingConfig(delivery="background")])
@@ -163,11 +164,11 @@ def damage(job: Mapping[str, Any]) -> None:
     if mutant == "no_exit_handler":
         atexit.unregister(_process._at_exit)
     if mutant == "not_retired":
-        BackgroundDelivery.retire = lambda self: 0  # type: ignore[method-assign]
+        stand_in(BackgroundDelivery, retire=lambda self: 0)
     if mutant == "raises_at_exit":
-        BackgroundDelivery.retire = lambda self: int("planted")  # type: ignore[method-assign]
+        stand_in(BackgroundDelivery, retire=lambda self: int("planted"))
     if mutant == "no_deadline":
-        _process.CLOSE_TIMEOUT_S = HANG_S  # type: ignore[attr-defined]
+        stand_in(_process, CLOSE_TIMEOUT_S=HANG_S)
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
@@ -208,20 +209,7 @@ def on_stderr(text: str, planted: str | None) -> Iterator[str]:
         yield f"E {text[-2000:]}"
 
 
-@pytest.fixture(scope="module")
-def brood() -> Iterator[Brood]:
-    """Return what forks the programs."""
-    brood = Brood(__name__)
-    yield brood
-    brood.close()
-
-
-@pytest.fixture
-def harness(tmp_path: Path, brood: Brood) -> Iterator[Harness]:
-    """Return a harness for programs of this module."""
-    harness = Harness(tmp_path, brood, 0)  # nothing here is random
-    yield harness
-    harness.abort()
+brood, harness = fixtures(__name__)
 
 
 def left(harness: Harness, how: str, delivery: str, **extra: object) -> list[str]:

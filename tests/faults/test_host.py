@@ -9,7 +9,7 @@ import gc
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from structllm.errors import SinkError, SinkRejected, SinkUnavailable
 from structllm.sinks import rotation
 from structllm.sinks.live import LiveFile
 from structllm.sinks.rotation import LogFiles
-from tests.faults.cases import Brood, program
+from tests.faults.cases import fixtures, program
 from tests.faults.child import SETTINGS
 from tests.faults.harness import TIMEOUT_S, Duty, Harness, Writer, until
 from tests.faults.judge import log_files, read_lines
+from tests.standing_in import stand_in
 
 HANG_S = 1.0
 """How long a mutant that hangs is watched, after it has got to where it hangs."""
@@ -66,7 +67,7 @@ def answer(job: Mapping[str, Any], **told: Any) -> None:
 def become_a_daemon(job: Mapping[str, Any], duty: Duty) -> None:
     """Log, close every descriptor as daemons do, open files of the host's, and log on."""
     if job["extra"].get("mutant") == "never_verified":
-        LiveFile._is_ours = lambda self: self.fd >= 0  # type: ignore[method-assign]
+        stand_in(LiveFile, _is_ours=lambda self: self.fd >= 0)
     max_bytes = job["extra"]["max_bytes"]
     sink = FileSink(job["log"], max_bytes=max_bytes, backup_count=100)
     logger = structllm.create_llm_logger(settings=SETTINGS, sinks=[sink])
@@ -96,7 +97,7 @@ def become_a_daemon(job: Mapping[str, Any], duty: Duty) -> None:
 def complain(job: Mapping[str, Any], duty: Duty) -> None:
     """Have something to say on stderr, a pipe that is full and that nobody reads."""
     if job["extra"].get("mutant") == "never_asks":
-        _diagnostics._takes_text = lambda stream: True  # type: ignore[attr-defined]
+        stand_in(_diagnostics, _takes_text=lambda stream: True)
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     try:
@@ -200,7 +201,7 @@ ODD: Mapping[str, Callable[[], BaseException]] = {
     "reason is a list": lambda: _with("reason", ["odd"]),
     "reason is a number": lambda: _with("reason", 7),
     "reason raises": lambda: _ReasonRaises("odd"),
-    "reason is none": lambda: SinkUnavailable(None),  # type: ignore[arg-type]
+    "reason is none": lambda: SinkUnavailable(None),  # type: ignore[arg-type]  # which is odd
     "class has no name": _NamelessError,
     "stop iteration": StopIteration,
 }
@@ -254,7 +255,7 @@ class Clocked(System):
 
     def __init__(self) -> None:
         self.now_s = 1000.0
-        self.monotonic = lambda: self.now_s  # type: ignore[assignment]
+        self.monotonic = lambda: self.now_s
         self.forbidden = False
 
     def status_at(self, path: str) -> Status:
@@ -330,20 +331,7 @@ def callers_that_waited(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 # --- the tests -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def brood() -> Iterator[Brood]:
-    """Return what forks the programs."""
-    brood = Brood(__name__)
-    yield brood
-    brood.close()
-
-
-@pytest.fixture
-def harness(tmp_path: Path, brood: Brood) -> Iterator[Harness]:
-    """Return a harness for programs of this module."""
-    harness = Harness(tmp_path / "run", brood, 0)
-    yield harness
-    harness.abort()
+brood, harness = fixtures(__name__)
 
 
 def told(harness: Harness, writer: Writer) -> Any:

@@ -16,7 +16,7 @@ def storm(harness: Harness, kills: int, mutant: str | None = None) -> list[str]:
     job = Job(sizes=(250, MIB - 4096), max_bytes=4 * MIB, backup_count=1000, mutant=mutant)
     living = [harness.start(job) for _ in range(WRITERS)]
     for _ in range(kills):
-        time.sleep(harness.rng.uniform(0.002, 0.03))
+        time.sleep(harness.rng.uniform(0.002, 0.03))  # so that the kill comes at any moment
         victim = living.pop(harness.rng.randrange(WRITERS))
         victim.kill()
         living.append(harness.start(job, wait=False))

@@ -25,6 +25,7 @@ from structllm._system import LockingImpossible, System
 from structllm._types import Record
 from structllm.sinks import file
 from structllm.sinks.live import LiveFile
+from tests.descriptors import open_files
 from tests.faults.judge import caught
 from tests.faults.systems import NAMES
 
@@ -87,7 +88,7 @@ class Failing(System):
 
         return counted
 
-    def monotonic(self) -> float:  # type: ignore[override]
+    def monotonic(self) -> float:
         return 1000.0 + self.passed_s
 
     def now(self) -> float:
@@ -96,7 +97,7 @@ class Failing(System):
     def sleep(self, seconds: float) -> None:
         self.passed_s += seconds
 
-    def write(self, fd: int, data: bytes) -> int:  # type: ignore[override]
+    def write(self, fd: int, data: Any) -> int:
         """Write, at the time of the test's clock."""
         written = os.write(fd, data)
         os.utime(fd, (self.now(), self.now()))
@@ -130,15 +131,6 @@ def number_of(line: bytes) -> int:
     except orjson.JSONDecodeError:
         number = BAD
     return number
-
-
-def open_files(directory: Path) -> int:
-    """Return how many descriptors this process has open on files of a directory, deleted ones included."""
-    found = 0
-    for number in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the one that lists
-            found += os.readlink(f"/proc/self/fd/{number}").startswith(f"{directory}/")
-    return found
 
 
 @dataclass

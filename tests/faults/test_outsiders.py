@@ -67,13 +67,13 @@ def hurt_often(harness: Harness, mutant: str | None = None, times: int = TIMES) 
     harmful = (outsider.remove, outsider.remove_directory, outsider.copy_and_truncate)
     for _ in range(times - HARMLESS):
         outsider.hurt(*harmful, *harmless)
-        time.sleep(harness.rng.uniform(0, 0.01))
+        time.sleep(harness.rng.uniform(0, 0.01))  # the writers go on meanwhile, for some records or none
     for harm in harmful:
         harm()
     owed_from = {writer.name: begun_after(writer) for writer in writers}
     for _ in range(HARMLESS):
         outsider.hurt(*harmless)
-        time.sleep(harness.rng.uniform(0, 0.01))
+        time.sleep(harness.rng.uniform(0, 0.01))  # the writers go on meanwhile, for some records or none
     harness.prove_alive(Job(count=1, mutant=mutant))
     harness.finish()
     beside = [path for path in outsider.renamed if path.exists()]

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ import pytest
 import structllm
 from structllm import _emitter
 from structllm._background import BackgroundDelivery
-from tests.faults.cases import Brood, program
+from tests.faults.cases import fixtures, program
 from tests.faults.child import build, leave_stats, log_one
 from tests.faults.harness import TIMEOUT_S, Duty, Harness, Job, Writer, caught, until
+from tests.standing_in import stand_in
 
 WORKERS = 4
 COUNT = 1000
@@ -80,7 +81,7 @@ def work(logger: structllm.ChatCompletionLogger, duty: Duty, job: Mapping[str, A
     if not in_handler:
         flush()
     while True:
-        time.sleep(0.01)  # a signal that comes just before a sleep does not end it
+        time.sleep(0.01)  # until the alarm; a signal that comes just before a sleep does not end it
 
 
 def multiply(job: Mapping[str, Any], duty: Duty) -> None:
@@ -137,11 +138,11 @@ def damage(job: Mapping[str, Any]) -> None:
             real(self)
             setattr(self, mutant, inherited)
 
-        BackgroundDelivery.reset_after_fork = reset_after_fork  # type: ignore[method-assign]
+        stand_in(BackgroundDelivery, reset_after_fork=reset_after_fork)
     if mutant == "flush_lies":
-        BackgroundDelivery.begin_flush = lambda self, timeout_s: lambda timeout_s: True  # type: ignore[method-assign]
+        stand_in(BackgroundDelivery, begin_flush=lambda self, timeout_s: lambda timeout_s: True)
     if mutant == "no_finalizer":
-        _emitter.finish_at_exit = lambda: None  # type: ignore[attr-defined]
+        stand_in(_emitter, finish_at_exit=lambda: None)
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
@@ -168,20 +169,7 @@ def judged(harness: Harness, writer: Writer, statuses: Sequence[int]) -> list[st
     return found
 
 
-@pytest.fixture(scope="module")
-def brood() -> Iterator[Brood]:
-    """Return what forks the programs."""
-    brood = Brood(__name__)
-    yield brood
-    brood.close()
-
-
-@pytest.fixture
-def harness(tmp_path: Path, brood: Brood) -> Iterator[Harness]:
-    """Return a harness for programs of this module."""
-    harness = Harness(tmp_path, brood, 0)  # nothing here is random
-    yield harness
-    harness.abort()
+brood, harness = fixtures(__name__)
 
 
 def preloaded(harness: Harness, **extra: object) -> list[str]:

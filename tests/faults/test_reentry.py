@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from structllm import FileSink
 from structllm._exit import Inside
 from structllm._system import System
 from structllm._types import Record
-from tests.faults.cases import Brood, program
+from structllm.sinks.turns import Turns
+from tests.faults.cases import fixtures, program
 from tests.faults.child import SETTINGS
 from tests.faults.harness import TIMEOUT_S, Duty, Harness, Writer, until
 from tests.faults.judge import log_files, read_lines
 from tests.faults.systems import NAMES
+from tests.standing_in import stand_in
 
 HANG_S = 1.0
 """How long a mutant that hangs is watched, after it has got to where it hangs."""
@@ -82,7 +84,7 @@ class Interrupted(System):
         self.nth = -1
         self.interrupt: Callable[[], None] = lambda: None
         ticks = itertools.count()
-        self.monotonic = lambda: 0.02 * next(ticks)  # type: ignore[assignment]
+        self.monotonic = lambda: 0.02 * next(ticks)
         for name in NAMES:
             setattr(self, name, self._counted(name, getattr(self, name)))
 
@@ -131,13 +133,8 @@ def wrong_in(log: Path, stats: Mapping[str, Any], count: int, refused: int = 0) 
     return "" if expected == [*told, stats["refused_as_nested"]] else f"{told} and not {expected}"
 
 
-def never_busy(monkeypatch: pytest.MonkeyPatch | None = None) -> None:
-    """Take the mend away: what comes in between is written at once."""
-    blind = property(lambda self: False, lambda self, value: None)
-    if monkeypatch is None:
-        Inside.busy = blind  # type: ignore[assignment, method-assign]
-    else:
-        monkeypatch.setattr(Inside, "busy", blind)
+BLIND = property(lambda self: False, lambda self, value: None)
+"""Of whoever does not see that this thread is in the middle of something: what comes in between is done at once."""
 
 
 # --- programs --------------------------------------------------------------------------------------------------------
@@ -188,7 +185,7 @@ def crowd(job: Mapping[str, Any], duty: Duty) -> None:
 
     class Told(FileSink):
         def health(self) -> Mapping[str, Any]:
-            with self._lock:
+            with self._turns.lock:
                 meanwhile()
                 return super().health()
 
@@ -210,7 +207,7 @@ def hammer(job: Mapping[str, Any], duty: Duty) -> None:
     """Log to small files while a timer, or finalisers, log as often as they can."""
     damage(job)
     sink = FileSink(job["log"], max_bytes=SMALL_BYTES, backup_count=BACKUPS)
-    sink.defer_to = lambda defer: None  # type: ignore[method-assign]  # so that this thread collects all garbage
+    stand_in(sink, defer_to=lambda defer: None)  # so that this thread collects all garbage
     logger = structllm.create_llm_logger(settings=SETTINGS, sinks=[sink])
     duty[Duty.READY] = 1
     between = 0
@@ -288,26 +285,13 @@ def audit_each_other(job: Mapping[str, Any], duty: Duty) -> None:
 def damage(job: Mapping[str, Any]) -> None:
     """Take the mend away where the job says so."""
     if job["extra"].get("mutant") == "never_busy":
-        never_busy()
+        stand_in(Inside, busy=BLIND)
 
 
 # --- the tests -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def brood() -> Iterator[Brood]:
-    """Return what forks the programs."""
-    brood = Brood(__name__)
-    yield brood
-    brood.close()
-
-
-@pytest.fixture
-def harness(tmp_path: Path, brood: Brood) -> Iterator[Harness]:
-    """Return a harness for programs of this module."""
-    harness = Harness(tmp_path / "run", brood, 0)
-    yield harness
-    harness.abort()
+brood, harness = fixtures(__name__)
 
 
 def told(harness: Harness, writer: Writer) -> Any:
@@ -339,9 +323,10 @@ class TestInterrupted:
         assert {} == {nth: wrong for nth, wrong in found.items() if wrong}
 
     def test_catches_what_is_written_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The test fails where what comes in between is written at once, in the middle of a rotation for one."""
+        """The test fails where both logger and sink write at once, in the middle of a rotation for one."""
         calls, _ = interrupted_at(0, tmp_path / "0", by_signal)
-        never_busy(monkeypatch)
+        monkeypatch.setattr(Inside, "busy", BLIND)
+        monkeypatch.setattr(Turns, "busy", BLIND, raising=False)
         renames = [nth for nth, call in enumerate(calls, 1) if call == "rename"]
         assert any(interrupted_at(nth, tmp_path / str(nth), by_signal)[1] for nth in renames)
 

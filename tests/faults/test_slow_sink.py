@@ -9,7 +9,7 @@ import resource
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +22,10 @@ from structllm._types import Record
 from structllm.assemble import create_llm_logger
 from structllm.sinks.config import SinkConfig
 from structllm.sinks.file import FileSink
-from tests.faults.cases import Brood, program
+from tests.faults.cases import fixtures, program
 from tests.faults.child import SETTINGS, leave_stats, log_one, padding
 from tests.faults.harness import Duty, Harness, Job, caught
+from tests.standing_in import stand_in
 
 COUNT = 1000
 LARGE_BYTES = 1_000_000
@@ -128,34 +129,21 @@ def damage(job: Mapping[str, Any]) -> None:
     """Take something away on which the bounds of the queue rest."""
     mutant = job["extra"].get("mutant")
     if mutant == "unbounded":
-        _queue.BoundedQueue._fits = lambda self, record, items, size_bytes: True  # type: ignore[method-assign]
+        stand_in(_queue.BoundedQueue, _fits=lambda self, record, items, size_bytes: True)
     if mutant == "events_are_kept":
-        _queue.LineEvent = lambda record: record.event  # type: ignore[assignment, misc, return-value]
+        stand_in(_queue, LineEvent=lambda record: record.event)
     if mutant == "no_reserve":
         _queue._RESERVE = 1_000_000_000
     if mutant == "no_report":
-        Account.take_gap = lambda self: None  # type: ignore[method-assign]
+        stand_in(Account, take_gap=lambda self: None)
     if mutant == "drops_are_not_counted":
-        Account.drop = lambda self, record, reason: None  # type: ignore[method-assign]
+        stand_in(Account, drop=lambda self, record, reason: None)
 
 
 # --- the judge -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def brood() -> Iterator[Brood]:
-    """Return what forks the programs."""
-    brood = Brood(__name__)
-    yield brood
-    brood.close()
-
-
-@pytest.fixture
-def harness(tmp_path: Path, brood: Brood) -> Iterator[Harness]:
-    """Return a harness for programs of this module."""
-    harness = Harness(tmp_path, brood, 0)  # nothing here is random
-    yield harness
-    harness.abort()
+brood, harness = fixtures(__name__)
 
 
 def flooded(harness: Harness, on_full: str, count: int = COUNT, mutant: str | None = None, **sink: object) -> list[str]:

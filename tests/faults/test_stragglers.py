@@ -112,7 +112,7 @@ class TestStopped:
         for _ in range(10):
             harness = new_harness()
             straggler = harness.start(Job(backup_count=1, sizes=(380, 400)))
-            time.sleep(harness.rng.uniform(0, 0.005))
+            time.sleep(harness.rng.uniform(0, 0.005))  # so that the stop comes at any moment
             straggler.signal(signal.SIGSTOP)
             until(lambda straggler=straggler: stands_still(straggler), "it is stopped")
             written = max((line.event["n"] + 1 for line in harness.lines() if line.event), default=0)

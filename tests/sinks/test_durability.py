@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,10 @@ from structllm._system import System
 from structllm._types import Record
 from structllm.errors import SinkRejected
 from structllm.sinks.file import FileSink, Fsync
+from tests.descriptors import open_files
+from tests.standing_in import stand_in
 
 Job = Callable[[], None]
-
-
-def open_files(directory: Path) -> int:
-    """Return how many descriptors this process has open on files of a directory, deleted ones included."""
-    found = 0
-    for number in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the one that lists
-            found += os.readlink(f"/proc/self/fd/{number}").startswith(f"{directory}/")
-    return found
 
 
 class Disk(System):
@@ -45,8 +38,8 @@ class Disk(System):
         self.calls: list[str] = []
         self._synced_bytes: dict[int, int] = {}
         self._synced_names: dict[str, int] = {}
-        self.monotonic = lambda: self.tick_s  # type: ignore[method-assign]
-        self.write = self._write  # type: ignore[method-assign]
+        self.monotonic = lambda: self.tick_s
+        self.write = self._write
 
     def sleep(self, seconds: float) -> None:
         self.tick_s += seconds
@@ -291,7 +284,7 @@ class TestInterval:
             assert go_on.wait(timeout=60)
             sync(fd)
 
-        disk.sync = slow  # type: ignore[method-assign]
+        stand_in(disk, sync=slow)
         thread = threading.Thread(target=job)
         thread.start()
         assert begun.wait(timeout=60)

@@ -64,10 +64,10 @@ class Flaky(System):
     def __init__(self, *script: Any, after: bool = False) -> None:
         self.script = list(script)
         self._after = after
-        self.write = self._write  # type: ignore[method-assign]
+        self.write = self._write
         self.failing_sync = False
 
-    def _write(self, fd: int, data: bytes) -> int:
+    def _write(self, fd: int, data: Any) -> int:
         step = self.script.pop(0) if self.script and b"}" in bytes(data) else None
         if isinstance(step, int):
             return os.write(fd, data[:step])

@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,8 @@ from structllm._system import LockingImpossible, System
 from structllm._types import Record
 from structllm.sinks.file import FileSink
 from structllm.sinks.rotation import WAIT_S, Generation, LogFiles, Outcome
-
-
-def open_files(directory: Path) -> int:
-    """Return how many descriptors this process has open on files of a directory, deleted ones included."""
-    found = 0
-    for number in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # the one that lists
-            found += os.readlink(f"/proc/self/fd/{number}").startswith(f"{directory}/")
-    return found
+from tests.descriptors import open_files
+from tests.standing_in import stand_in
 
 
 class Clocked(System):
@@ -35,7 +27,7 @@ class Clocked(System):
     def __init__(self) -> None:
         self.tick_s = 1000.0
         self.trace: list[tuple[str, str]] = []
-        self.monotonic = lambda: self.tick_s  # type: ignore[method-assign]
+        self.monotonic = lambda: self.tick_s
 
     def sleep(self, seconds: float) -> None:
         self.tick_s += seconds
@@ -226,13 +218,13 @@ class TestMoveUp:
                 left.pop()
                 rename(source, target)
 
-            system.rename = breaking  # type: ignore[method-assign]
+            stand_in(system, rename=breaking)
             generation = generation_of(directory, system)
             try:
                 files_of(directory, system).move_up(5, generation)
             except OSError:
                 assert broken_at < 3
-                system.rename = rename  # type: ignore[method-assign]
+                stand_in(system, rename=rename)
                 files_of(directory, system).move_up(5, generation)
             generation.close()
             kept = [text for _, text in sorted(contents(directory).items())]
@@ -310,7 +302,7 @@ class TestUnderLock:
         def impossible(fd: int) -> bool:
             raise LockingImpossible
 
-        system.try_lock = impossible  # type: ignore[method-assign]
+        stand_in(system, try_lock=impossible)
         assert files.under_lock(fd, lambda: pytest.fail("was done")) is Outcome.NO_LOCKS
         os.close(fd)
 
@@ -328,7 +320,7 @@ class TestUnderLock:
         """A failing release does not undo what was done."""
         files = files_of(tmp_path, system)
         fd = system.open(files.live, os.O_RDWR | os.O_CREAT)
-        system.unlock = full(errno.EIO, "no")  # type: ignore[method-assign]
+        stand_in(system, unlock=full(errno.EIO, "no"))
         assert files.under_lock(fd, lambda: True) is Outcome.DONE
         os.close(fd)
 
@@ -357,7 +349,7 @@ class TestGeneration:
         """Where there is no room for one byte, a hole is as good."""
         generation = generation_of(tmp_path, system)
         assert generation.refresh() == 1
-        system.write = full(errno.ENOSPC, "No space left on device")  # type: ignore[method-assign]
+        system.write = full(errno.ENOSPC, "No space left on device")
         generation.advance()
         assert (generation.refresh(), os.stat(tmp_path / ".a.log.rotation").st_size) == (2, 2)
         generation.close()
@@ -374,13 +366,13 @@ class TestGeneration:
 
     def test_a_file_that_cannot_be_begun_is_closed(self, tmp_path: Path, system: System) -> None:
         """A disk too full for the first byte leaves no descriptor open, and the next attempt begins it."""
-        write, system.write = system.write, full(errno.ENOSPC, "No space left on device")  # type: ignore[method-assign]
+        write, system.write = system.write, full(errno.ENOSPC, "No space left on device")
         generation = generation_of(tmp_path, system)
         before = open_files(tmp_path)
         with pytest.raises(OSError, match="No space"):
             generation.refresh()
         assert (generation.fd, open_files(tmp_path)) == (-1, before)
-        system.write = write  # type: ignore[method-assign]
+        system.write = write
         assert generation.refresh() == 1
         generation.close()
 
@@ -472,7 +464,7 @@ class TestPermissions:
 
     def test_a_mode_that_is_not_ours_to_give(self, tmp_path: Path, system: Clocked) -> None:
         """A file system that knows no permissions costs no record."""
-        system.permit = full(errno.EPERM, "no")  # type: ignore[method-assign]
+        stand_in(system, permit=full(errno.EPERM, "no"))
         FileSink(tmp_path / "a.log", mode=0o640, system=system).write([record("0")])
         assert contents(tmp_path) == {"a.log": "0"}
 

@@ -20,6 +20,7 @@ from structllm.segment import ReadReport, read
 from structllm.sinks.file import FileSink
 from structllm.sinks.rotation import LogFiles
 from structllm.sinks.upkeep import Upkeep
+from tests.standing_in import stand_in
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -47,8 +48,8 @@ class Timed(System):
         self.wall_s = 1_700_000_000.0
         self.tick_s = 1000.0
         self.trace: list[tuple[str, ...]] = []
-        self.monotonic = lambda: self.tick_s  # type: ignore[method-assign]
-        self.write = self._write  # type: ignore[method-assign]
+        self.monotonic = lambda: self.tick_s
+        self.write = self._write
 
     def passes(self, seconds: float) -> None:
         """Let time pass."""
@@ -264,7 +265,7 @@ class TestCompressed:
                     straggle()
                 return found
 
-            system.read_at = read_at  # type: ignore[method-assign]
+            stand_in(system, read_at=read_at)
         upkeep(log, system, compression=compression).run()
         assert (visible(log)[1], texts(log)) == (f"a.log.1{SUFFIXES[compression]}", ["two", "one", "late", "live"])
 
@@ -328,7 +329,7 @@ class TestCompression:
                 os.rename(log / "a.log.1", log / "a.log.2")
             return found
 
-        meanwhile.read_at = read_at  # type: ignore[method-assign]
+        stand_in(meanwhile, read_at=read_at)
         upkeep(log, meanwhile, compression="gzip").run()
         assert (visible(log)[-1], unpacked(log / "a.log.3.gz")) == ("a.log.3.gz", line("two", 50))
         upkeep(log, Timed(), compression="gzip").run()
@@ -351,13 +352,13 @@ class TestCompression:
         def full(fd: int, data: Any) -> int:
             raise OSError(28, "No space left on device")
 
-        working, system.write = system.write, full  # type: ignore[method-assign]
+        working, system.write = system.write, full
         done = upkeep(log, system, compression="gzip")
         again_s = done.run()
         assert ((log / "a.log.2").read_bytes(), hidden(log)) == (content, [])
         assert done.health() == {"compressed": 0, "expired": 0, "failed_upkeep": 1}
         assert again_s == 60.0
-        system.write = working  # type: ignore[method-assign]
+        system.write = working
         done.run()
         assert visible(log) == ["a.log", "a.log.1.gz", "a.log.2.gz"]
 
