@@ -122,7 +122,9 @@ class LogFiles:
         """Do something to the names of the log while no other process does.
 
         The lock is on the live file itself, so that nobody can delete it from under its holder: who has the lock of
-        the file that is named `path` is alone, and a rotation gives that name to another file as its last step.
+        the file that is named `path` is alone, and a rotation gives that name to another file as its last step. Where
+        somebody else renames the live file meanwhile, the next one has a lock of its own; so the file that tells of
+        rotations is locked as well, and it takes a stranger in both places to let two in.
 
         Args:
             fd: The live file.
@@ -131,23 +133,37 @@ class LogFiles:
         Raises:
             OSError: Of the action.
         """
-        deadline = self._system.monotonic() + WAIT_S
-        while True:
-            try:
-                if self._system.try_lock(fd):
-                    break
-            except LockingImpossible:
-                return Outcome.NO_LOCKS
-            if self._system.monotonic() >= deadline:
-                return Outcome.BUSY
-            self._system.sleep(_PAUSE_S)
+        deadline_s = self._system.monotonic() + WAIT_S
         try:
+            if not self._locks(fd, deadline_s):
+                return Outcome.BUSY
+        except LockingImpossible:
+            return Outcome.NO_LOCKS
+        second = -1
+        try:
+            with suppress(OSError, LockingImpossible):  # the first one has to do, as it nearly always does
+                second = self._system.open(self.generation, os.O_RDWR)
+                if not self._locks(second, deadline_s):
+                    return Outcome.BUSY
             if self.id_at(self.live) != file_id(self._system.status_of(fd)):
                 return Outcome.NOT_CURRENT
             return Outcome.DONE if action() else Outcome.NOT_NEEDED
         finally:
             with suppress(OSError):
                 self._system.unlock(fd)
+            if second >= 0:
+                with suppress(OSError):
+                    self._system.unlock(second)  # closing it would not do where a child has inherited it
+                with suppress(OSError):
+                    self._system.close(second)
+
+    def _locks(self, fd: int, deadline_s: float) -> bool:
+        """Lock a file; return whether that was possible by the deadline. Raises LockingImpossible."""
+        while not self._system.try_lock(fd):
+            if self._system.monotonic() >= deadline_s:
+                return False
+            self._system.sleep(_PAUSE_S)
+        return True
 
     def has_lost(self, fd: int, which: FileId, *, lock: int, highest: int, confirmed: bool) -> bool:
         """Return whether an open file, and what was last written to it, has left the log.

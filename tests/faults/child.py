@@ -4,10 +4,12 @@
 forks writers. A program of your own begins with `job, duty = begin()` and ends with `leave_stats(duty, job, logger)`.
 """
 
+import fcntl
 import gc
 import json
 import os
 import random
+import string
 import sys
 import threading
 import time
@@ -17,12 +19,15 @@ from typing import Any, NoReturn
 
 import structllm
 from structllm.assemble import create_llm_logger
+from structllm.sinks.rotation import Generation, LogFiles
 from tests.faults.harness import Duty, until
 from tests.faults.serving import serve
+from tests.standing_in import stand_in
 
 SETTINGS = {"redaction": {"enabled": False}, "enable_token_usage_tracking": False}
 """Redaction reads every byte and prices take half a second to load; neither is what is tried here."""
 
+_SCANNABLE = string.ascii_letters + string.digits + "-_=:/+. "
 _FIELD_CHARS = 60_000  # longer texts are cut
 _ENVELOPE_BYTES = 240
 _LONGEST_LINGER_S = 600.0  # no test takes as long
@@ -36,7 +41,30 @@ def begin(path: str | None = None) -> tuple[dict[str, Any], Duty]:
         from tests.faults import mutants
 
         mutants.apply(job["mutant"])
+    if "alone" in job["extra"]:
+        watch_rotations(job["extra"]["alone"], os.path.join(job["directory"], f"{job['name']}.errors"))
     return job, Duty(os.path.join(job["directory"], f"{job['name']}.duty"))
+
+
+def watch_rotations(sentinel: str, errors: str) -> None:
+    """Note each rotation that began during another process's: while files move up, this one holds a lock of its own.
+
+    Args:
+        sentinel: A file that all processes lock, out of reach of what hurts the log.
+        errors: Gets a line for each rotation that was not alone.
+    """
+    move_up = LogFiles.move_up
+
+    def watched(self: LogFiles, backup_count: int, generation: Generation) -> None:
+        with open(sentinel, "a") as file:  # closing it lets go of the lock
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with open(errors, "a") as told:
+                    told.write("a rotation during another\n")
+            move_up(self, backup_count, generation)
+
+    stand_in(LogFiles, move_up=watched)
 
 
 def build(job: Mapping[str, Any], duty: Duty) -> structllm.ChatCompletionLogger:
@@ -56,6 +84,11 @@ def padding(size_bytes: int) -> dict[str, str]:
     return {f"pad{start}": "x" * min(_FIELD_CHARS, rest - start) for start in range(0, rest, _FIELD_CHARS)}
 
 
+def scannable(rng: random.Random, chars: int) -> str:
+    """Return text that is much like keys and tokens, so that scanning it takes many states."""
+    return "".join(rng.choices(_SCANNABLE, k=chars))
+
+
 def log_one(logger: structllm.ChatCompletionLogger, duty: Duty, name: str, thread: int, n: int, **fields: Any) -> None:
     """Log event `n` of a thread and then owe it."""
     logger.log_decision_outcome(f"{name}.{thread}", "fault", who=f"{name}.{thread}", n=n, **fields)
@@ -69,7 +102,8 @@ def work(logger: structllm.ChatCompletionLogger, duty: Duty, job: Mapping[str, A
     n = 0
     while (job["count"] is None or n < job["count"]) and not duty[Duty.STOP]:
         size = int(least * (greatest / least) ** rng.random())
-        log_one(logger, duty, job["name"], thread, n, **padding(size))
+        text = {"text": scannable(rng, chars)} if (chars := job["extra"].get("text_chars")) else {}
+        log_one(logger, duty, job["name"], thread, n, **text, **padding(size))
         n += 1
         if job["pause_ms"]:
             time.sleep(rng.uniform(0, job["pause_ms"] / 1000))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import Harness, Job, Writer, caught, seeds
+from tests.faults.harness import Duty, Harness, Job, Writer, caught, seeds
 
 TIMES = 200
 HARMLESS = 40
@@ -60,7 +60,8 @@ class Outsider:
 
 def hurt_often(harness: Harness, mutant: str | None = None, times: int = TIMES) -> list[str]:
     """Hurt a log many times while two processes write to it; return what the judge finds."""
-    job = Job(pause_ms=0.3, max_bytes=20_000, backup_count=1000, mutant=mutant)
+    extra = {"alone": str(harness.log.parent.with_name("sentinel"))}
+    job = Job(pause_ms=0.3, max_bytes=20_000, backup_count=1000, mutant=mutant, extra=extra)
     writers = [harness.start(job) for _ in range(2)]
     outsider = Outsider(harness)
     harmless = (outsider.remove_generation, outsider.rename)
@@ -90,6 +91,22 @@ class TestOutsiders:
     def test_what_is_logged_afterwards_is_there(self, harness: Harness) -> None:
         """After 200 removals, renames and truncations nothing has raised and no record logged since is missing."""
         assert [] == hurt_often(harness)
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("mutant", [None, "no_rotation_lock"])
+    def test_rotations_are_alone(self, harness: Harness, mutant: str | None) -> None:
+        """While others rename and delete the live file, no two processes move files at once; without locks they do."""
+        extra = {"alone": str(harness.log.parent.with_name("sentinel"))}
+        job = Job(count=2000, sizes=(1000, 4000), max_bytes=8000, backup_count=1000, extra=extra, mutant=mutant)
+        writers = [harness.start(job, wait=False) for _ in range(4)]
+        outsider = Outsider(harness)
+        for _ in range(HARMLESS):
+            outsider.hurt(outsider.rename, outsider.remove)
+            time.sleep(harness.rng.uniform(0, 0.02))  # some rotations happen meanwhile, or none
+        harness.finish()
+        assert all(writer.duty[Duty.READY] for writer in writers)
+        overlaps = [found for found in harness.judge(owed_from={}) if "during another" in found]
+        assert bool(overlaps) == (mutant is not None)
 
     @pytest.mark.timeout(60)
     def test_catches(self, new_harness: Callable[..., Harness]) -> None:

@@ -294,6 +294,52 @@ class TestUnderLock:
         assert WAIT_S <= system.tick_s - 1000.0 < WAIT_S + 0.01
         os.close(fd)
 
+    def test_busy_with_a_file_that_a_stranger_took_away(self, tmp_path: Path, system: Clocked) -> None:
+        """Who moves files is alone also where the live file, whose lock it has, is another one by now."""
+        files, others = files_of(tmp_path, system), files_of(tmp_path, Clocked())
+        generation = Generation(system, files.generation, 0o600)
+        generation.refresh()
+        fd = system.open(files.live, os.O_RDWR | os.O_CREAT)
+
+        def meanwhile() -> bool:
+            os.rename(files.live, f"{files.live}-2024-01-15")
+            other = system.open(files.live, os.O_RDWR | os.O_CREAT)
+            assert others.under_lock(other, lambda: pytest.fail("was done")) is Outcome.BUSY
+            os.close(other)
+            return True
+
+        assert files.under_lock(fd, meanwhile) is Outcome.DONE
+        assert others.under_lock(fd, lambda: True) is Outcome.NOT_CURRENT
+        os.close(fd)
+        fd = system.open(files.live, os.O_RDWR)
+        assert others.under_lock(fd, lambda: True) is Outcome.DONE
+        os.close(fd)
+        generation.close()
+
+    def test_a_child_does_not_keep_the_lock(self, tmp_path: Path, system: Clocked) -> None:
+        """A child that was forked in a rotation has copies of the descriptors; the locks are free all the same."""
+        files = files_of(tmp_path, system)
+        generation = Generation(system, files.generation, 0o600)
+        generation.refresh()
+        fd = system.open(files.live, os.O_RDWR | os.O_CREAT)
+        reader, writer = os.pipe()
+        children: list[int] = []
+
+        def fork() -> bool:
+            children.append(os.fork())
+            if not children[0]:
+                os.close(writer)
+                os.read(reader, 1)  # until the parent is done, or dead
+                os._exit(0)
+            return True
+
+        assert files.under_lock(fd, fork) is Outcome.DONE
+        assert files.under_lock(fd, lambda: True) is Outcome.DONE
+        for open_fd in (writer, reader, fd):
+            os.close(open_fd)
+        os.waitpid(children[0], 0)
+        generation.close()
+
     def test_no_locks(self, tmp_path: Path, system: Clocked) -> None:
         """A file system without locks is told apart from a lock that is held."""
         files = files_of(tmp_path, system)
