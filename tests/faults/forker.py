@@ -7,6 +7,7 @@ and no more are forked; `damage`, a mutant of this case. Of its threads the firs
 
 import json
 import os
+import random
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ from structllm import FileSink
 from structllm._account import Account
 from structllm._background import BackgroundDelivery
 from structllm._emitter import Emitter
-from tests.faults.child import begin, build, leave_stats, work
+from structllm.processors.redaction_scan import Scanner
+from tests.faults.child import begin, build, leave_stats, scannable, work
 from tests.faults.harness import Duty, until
 from tests.faults.serving import status_of
 from tests.standing_in import stand_in
@@ -62,17 +64,24 @@ def keeps_its_queue() -> None:
     stand_in(BackgroundDelivery, reset_after_fork=reset_after_fork)
 
 
+def keeps_its_scanner() -> None:
+    """Scan with what the parent has compiled, whose locks one of its threads may hold."""
+    stand_in(Scanner, renew_after_fork=lambda self: None)
+
+
 DAMAGES: Mapping[str, Callable[[], None]] = {
-    damage.__name__: damage for damage in (keeps_everything, keeps_its_lock, keeps_its_writer, keeps_its_queue)
+    damage.__name__: damage
+    for damage in (keeps_everything, keeps_its_lock, keeps_its_writer, keeps_its_queue, keeps_its_scanner)
 }
 
 
-def be_a_child(logger: structllm.ChatCompletionLogger, name: str, records: int) -> None:
+def be_a_child(logger: structllm.ChatCompletionLogger, job: Mapping[str, Any], name: str) -> None:
     """Log as a child, and leave without any clean-up. The exit status says whether the accounts are right."""
-    status = 1
+    status, records, rng = 1, job["extra"]["records"], random.Random(name)
     try:
         for n in range(records):
-            logger.log_decision_outcome(name, "fault", who=f"{name}.0", n=n)
+            text = scannable(rng, job["extra"].get("text_chars", 0))
+            logger.log_decision_outcome(name, "fault", who=f"{name}.0", n=n, text=text)
         flushed = logger.flush()
         account = logger.stats()["sinks"]["file"]
         right = flushed and account["accepted"] == account["delivered"] == records
@@ -107,7 +116,7 @@ def main() -> None:
     for number in range(extra["forks"]):
         pid = os.fork()
         if not pid:
-            be_a_child(logger, f"{job['name']}c{number}", extra["records"])
+            be_a_child(logger, job, f"{job['name']}c{number}")
         statuses.append(ended(pid, extra["longest_s"]))
         if statuses[-1] is None:
             break

@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.harness import ROOT, TIMEOUT_S
 from tests.faults.soak_judge import growth
+from tests.uncovered import without_coverage
 
 MINUTES = 0.05
 
@@ -33,7 +34,8 @@ def directory() -> Iterator[Path]:
 def soaked(directory: Path, *options: str) -> Ran:
     """Run the soak for some seconds."""
     command = [sys.executable, "-m", "tests.faults.soak", "--minutes", str(MINUTES), "--directory", str(directory)]
-    ran = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=3 * TIMEOUT_S)
+    env = without_coverage()
+    ran = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=3 * TIMEOUT_S, env=env)
     print(ran.stdout, ran.stderr)
     return Ran(ran.returncode, ran.stdout.splitlines()[-60:])
 

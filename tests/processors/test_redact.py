@@ -5,6 +5,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -56,6 +57,8 @@ def refuse(text: bytes, start: int, end: int) -> bool:
         raise RuntimeError("a check with a mistake: " + text.decode())
     return True
 
+
+SHOUTED = Rule("shouted", "SECRET", (Sample("SECRET"),), ("secret",))
 
 FAILING = Rule("mine", "MINE-[a-z]+", (Sample("MINE-abc"),), ("mine",), refuse)
 
@@ -676,3 +679,29 @@ class TestCounts:
         for worker in workers:
             worker.join(timeout=60)
         assert {"email": threads * events, "key-name": threads * events} == processor.counts
+
+
+class TestRenewal:
+    """What a forked child does; that it has to, and does, is proved by real forks in `tests/faults/test_fork.py`."""
+
+    def test_the_rules_are_compiled_anew_when_needed(self) -> None:
+        """A renewed scanner finds what it found before, with an engine of its own; nothing inherited is freed."""
+        scanner = Scanner([SHOUTED])
+        before = scanner._patterns[0]
+        for _ in range(2):
+            scanner.renew_after_fork()
+            assert scanner.redact("a SECRET!").text == "a [REDACTED:shouted]!"
+            assert not scanner.is_clean("a SECRET")
+            assert before is not scanner._patterns[0]
+        scanner.renew_after_fork()
+        assert scanner.is_clean("none")
+        assert len({id(patterns) for _, patterns in scanner._inherited}) == 3
+
+    def test_threads_share_a_renewed_scanner(self) -> None:
+        """All of them find the secret, whoever compiles the rules, or has them compiled twice."""
+        scanner = Scanner([SHOUTED])
+        for _ in range(20):
+            scanner.renew_after_fork()
+            with ThreadPoolExecutor(4) as threads:
+                found = list(threads.map(lambda _: scanner.redact("a SECRET!").text, range(8)))
+            assert set(found) == {"a [REDACTED:shouted]!"}
