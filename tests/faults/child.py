@@ -62,6 +62,7 @@ def watch_rotations(sentinel: str, errors: str) -> None:
             except BlockingIOError:
                 with open(errors, "a") as told:
                     told.write("a rotation during another\n")
+            time.sleep(0.001)  # so that another one would meet it
             move_up(self, backup_count, generation)
 
     stand_in(LogFiles, move_up=watched)
