@@ -37,6 +37,17 @@ def _known_events(names: frozenset[str]) -> frozenset[str]:
     return names
 
 
+def octal_mode(text: str) -> str:
+    """Return the permissions of a file, as an octal string, if its owner may read and write it."""
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        raise ValueError('must be an octal string such as "0600"') from None
+    if mode & 0o600 != 0o600 or mode > 0o777:
+        raise ValueError('must let its owner read and write and be at most "0777"')
+    return text
+
+
 class SinkConfig(Checked):
     """Base of the sink configurations.
 

@@ -12,22 +12,22 @@ no lock between processes (`live.py`); only a rotation does (`rotation.py`). Com
 thread (`upkeep.py`). With `integrity`, each line is sealed (`integrity.py`).
 """
 
-import errno
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from structllm._options import SPLIT, LogPath, Problem, Word
 from structllm._system import LockingImpossible, System
 from structllm._types import Defer, Record
-from structllm.errors import ConfigError, SinkError, SinkUnavailable
-from structllm.sinks.config import SinkConfig
+from structllm.errors import ConfigError, SinkError
+from structllm.sinks.config import SinkConfig, octal_mode
 from structllm.sinks.durability import Durability, Fsync
+from structllm.sinks.failures import raise_as_sink_error
 from structllm.sinks.integrity import LEAST_KEY_CHARS, Integrity, Sealer, key_for
 from structllm.sinks.live import LiveFile
 from structllm.sinks.rotation import LogFiles
@@ -36,28 +36,6 @@ from structllm.sinks.upkeep import Compression, Upkeep
 
 _MOST_NAME_BYTES = 235  # most file systems take 255, and what waits for its deletion has 18 more
 _UPKEEP_AFTER_S = 1.0  # after opening: what an earlier process left is no reason to make the first event wait
-
-_REASONS = {
-    errno.ENOSPC: "disk_full",
-    errno.EDQUOT: "disk_full",
-    errno.EFBIG: "disk_full",
-    errno.EACCES: "no_permission",
-    errno.EPERM: "no_permission",
-    errno.EROFS: "no_permission",
-    errno.EMFILE: "no_descriptor",
-    errno.ENFILE: "no_descriptor",
-    errno.EIO: "io_error",
-}
-
-
-def _octal(text: str) -> str:
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        raise ValueError('must be an octal string such as "0600"') from None
-    if mode & 0o600 != 0o600 or mode > 0o777:
-        raise ValueError('must let its owner read and write and be at most "0777"')
-    return text
 
 
 class FileSinkConfig(SinkConfig):
@@ -85,7 +63,7 @@ class FileSinkConfig(SinkConfig):
     fsync_events: Annotated[frozenset[Word], SPLIT] = Field(
         default=frozenset(), description="Event types after which to wait for the disk in any case."
     )
-    mode: Annotated[str, AfterValidator(_octal)] = Field(default="0600", description="Permissions, octal.")
+    mode: Annotated[str, AfterValidator(octal_mode)] = Field(default="0600", description="Permissions, octal.")
     integrity: Integrity = Field(
         default="none",
         description="Add `sink_seq` and `hash` to each line, for `structllm verify`: none, chain, hmac.",
@@ -240,7 +218,7 @@ class FileSink:
                 if mine:
                     self._live.open()
             except OSError as error:
-                _raise_as_sink_error(error, 0)
+                raise_as_sink_error(error, 0)
 
     def write(self, batch: Sequence[Record], /) -> None:
         """Append each record as one line with one `os.write`.
@@ -270,7 +248,7 @@ class FileSink:
                     self._append(record.line)
                 taken += 1
         except OSError as error:
-            _raise_as_sink_error(error, taken)
+            raise_as_sink_error(error, taken)
         except SinkError as error:
             error.taken = taken
             raise
@@ -387,9 +365,3 @@ def _locking_problems(path: Path) -> list[str]:
     finally:
         system.close(fd)
     return []
-
-
-def _raise_as_sink_error(error: OSError, taken: int) -> NoReturn:
-    """Say in the sink's own errors what the operating system said."""
-    reason = _REASONS.get(error.errno or 0, "os_error")
-    raise SinkUnavailable(reason, os.strerror(error.errno or errno.EIO), taken=taken) from None
