@@ -3,7 +3,7 @@
 Numbers come almost in order, so a writer's numbers are kept as a few intervals instead of one by one.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 MAX_INTERVALS = 100_000
@@ -43,6 +43,14 @@ class Intervals:
             self._forget()
         return True
 
+    def add_all(self, first: int, last: int) -> None:
+        """Add the numbers from `first` to `last`, whichever of them are there already."""
+        begin, end = bisect_left(self._ends, first - 1), bisect_right(self._starts, last + 1)
+        if begin < end:  # what overlaps or touches becomes one with them
+            first, last = min(first, self._starts[begin]), max(last, self._ends[end - 1])
+        self._starts[begin:end], self._ends[begin:end] = [first], [last]
+        self._forget()
+
     def gaps(self) -> list[tuple[int, int]]:
         """Return the first and last number of every hole between the lowest and the highest number."""
         return [(end + 1, start - 1) for end, start in zip(self._ends, self._starts[1:], strict=False)]
@@ -69,6 +77,10 @@ class Seen:
         if numbers is None:
             numbers = self._writers[writer] = Intervals()
         return numbers.add(seq)
+
+    def add_all(self, writer: str, first: int, last: int) -> None:
+        """Note the events of a writer from one number to another."""
+        self._writers.setdefault(writer, Intervals()).add_all(first, last)
 
     def gaps(self) -> Iterator[tuple[str, list[tuple[int, int]]]]:
         """Yield every writer with holes in its numbers, and the holes."""

@@ -27,6 +27,7 @@ PACKAGES = {"structllm": "structllm", "structllm.processors": "processors", "str
 """Import name to folder. The inner two lie beside `structllm/`; symlinks inside it serve editors and type checkers."""
 
 READ_SIDE = (
+    "structllm.archive",  # the stores and the format among it: the write side uses those, and it uses nothing of that
     "structllm.backward",
     "structllm.cli",
     "structllm.console",
@@ -68,6 +69,9 @@ ENGINE = (
 """What brings events to sinks, whatever the sinks are."""
 
 LATE = (
+    "structllm.archive.pushing",
+    "structllm.cli.archive",
+    "structllm.cli.archives",
     "structllm.cli.config",
     "structllm.cli.demo",
     "structllm.cli.doctor",
@@ -100,7 +104,7 @@ ONLY_IN = {
     "langchain": ("structllm.agent", "structllm.langchain", "structllm.demo"),
     "genai_prices": ("structllm.pricing",),
     "re2": ("structllm.processors",),
-    "boto3": (),
+    "boto3": ("structllm.archive.s3", "structllm.demo.storage"),
     "duckdb": (),
 }
 

@@ -155,7 +155,7 @@ class TestContents:
             metadata["Requires-Python"],
             metadata["License-Expression"],
         )
-        assert {"all", "demo", "langchain"} <= set(metadata.get_all("Provides-Extra", []))
+        assert {"all", "demo", "langchain", "s3"} <= set(metadata.get_all("Provides-Extra", []))
         assert "structllm = structllm.cli:main" in scripts
 
     def test_a_stale_build_folder_stays_out(self, dist: Dist, tmp_path: Path) -> None:

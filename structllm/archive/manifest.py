@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self, cast
 
 import orjson
 
-from structllm.archive.names import Compression, SegmentName, manifest_key, object_key
+from structllm.archive.names import SUFFIXES, Compression, SegmentName, manifest_key, object_key
 from structllm.chain import unseal
 
 FORMAT = 1
@@ -118,7 +118,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Return it as one JSON object; the same bytes for the same segment, whoever seals it."""
-        body = {"format": FORMAT, **asdict(self)}
+        body: dict[str, Any] = {"format": FORMAT, **asdict(self)}
         body["summary"]["writers"] = {name: span._asdict() for name, span in self.summary.writers.items()}
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
@@ -134,6 +134,8 @@ class Manifest:
             given["schema_versions"] = tuple(given["schema_versions"])
             manifest = cls(**body, summary=Summary(**given))
             manifest.name  # noqa: B018  # raises where it names no segment
+            if manifest.compression not in SUFFIXES or not isinstance(manifest.sha256, str):
+                raise ValueError("a manifest of something else")
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"no manifest: {error}") from None
         return manifest

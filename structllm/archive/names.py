@@ -91,6 +91,14 @@ def manifest_key(name: SegmentName, first_ms: int | None, last_ms: int | None) -
     return f"{MANIFESTS}{name.partition}{name.stem}.{times}.json"
 
 
+def compression_of(key: str) -> Compression:
+    """Return how an object or sealed file is compressed, by its name. Raises ValueError for any other name."""
+    for compression, suffix in SUFFIXES.items():
+        if key.endswith(suffix):
+            return compression
+    raise ValueError("no name of a segment")
+
+
 def parse_key(key: str) -> SegmentName | None:
     """Return the segment whose lines have this key, below a prefix or not; None for any other key."""
     name = SegmentName.parse(key.rpartition("/")[2])

@@ -457,6 +457,23 @@ class TestSeen:
         missing = {number for first, last in intervals.gaps() for number in range(first, last + 1)}
         assert set(span) - known == missing
 
+    @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)) | st.integers(1, 60), max_size=40))
+    @settings(max_examples=200)
+    def test_ranges_are_as_good_as_numbers(self, values: list[tuple[int, int] | int]) -> None:
+        """Adding a range is adding each of its numbers, among what is there already."""
+        intervals, known = Intervals(), set[int]()
+        for value in values:
+            if isinstance(value, int):
+                assert (value not in known) == intervals.add(value)
+                known.add(value)
+            else:
+                first, more = value
+                intervals.add_all(first, first + more)
+                known.update(range(first, first + more + 1))
+        assert len(known) == len(intervals)
+        assert len(intervals.gaps()) == max(0, sum(number - 1 not in known for number in known) - 1)
+        assert [number for number in range(1, 80) if intervals.add(number)] == sorted(set(range(1, 80)) - known)
+
     def test_memory_is_bounded(self) -> None:
         """Numbers with holes everywhere are forgotten from the lowest on; the newest are still known."""
         intervals = Intervals()
