@@ -19,8 +19,10 @@ from structllm.sinks.config import SinkConfig
 ENTRY_POINT_GROUP = "structllm.sinks"
 
 BUILT_IN: Mapping[str, str] = {
+    "directory": "structllm.sinks.directory:DirectorySinkConfig",
     "file": "structllm.sinks.file:FileSinkConfig",
     "memory": "structllm.sinks.memory:MemorySinkConfig",
+    "s3": "structllm.sinks.s3:S3SinkConfig",
     "stdout": "structllm.sinks.stdout:StdoutSinkConfig",
 }
 """Type to where its configuration class is. An installed package cannot replace these."""

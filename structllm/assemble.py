@@ -17,7 +17,7 @@ from structllm._event_logger import EventLogger
 from structllm._fanout import Route
 from structllm._pending import Requests
 from structllm._sources import counted_ids, random_id, utc_now
-from structllm._types import LEVELS, Clock, Defer, Ids, Processor, Sink
+from structllm._types import LEVELS, Clock, Ids, Processor, Sink
 from structllm.errors import ConfigError
 from structllm.logger import ChatCompletionLogger
 from structllm.metrics import SessionMetrics
@@ -85,20 +85,30 @@ def create_llm_logger(
     )
     session = session_id or new_id("ses")
     chain = build_chain(settings, metrics, session, redact, own) if enabled else []
-    deferred = Deferred(lambda error: emitter.count_error("deferred", error))
+    routes = build_routes(destinations) if enabled else []
+    # A thread for each: what one sink waits for, such as a network, keeps no other from its work.
+    deferred = {
+        route.name: Deferred(lambda error: emitter.count_error("deferred", error))
+        for route in routes
+        if hasattr(route.sink, "defer_to")
+    }
     emitter = Emitter(
         chain=chain,
         render=Render(append_newline=True),
-        routes=build_routes(destinations) if enabled else (),
+        routes=routes,
         session_id=session,
         least_level=settings.completion_log_level,
         service=settings.service,
         clock=clock,
         ids=new_id,
-        after_fork=(core.requests.reset_after_fork, metrics.reset_after_fork, deferred.reset_after_fork),
-        at_close=(deferred.close,),
+        after_fork=(
+            core.requests.reset_after_fork,
+            metrics.reset_after_fork,
+            *(each.reset_after_fork for each in deferred.values()),
+        ),
+        at_close=tuple(each.close for each in deferred.values()),
     )
-    _equip(emitter.fan_out.routes, deferred.defer, emitter.diagnostics.notice)
+    _equip(routes, deferred, emitter.diagnostics.notice)
     log = EventLogger(emitter, chain, {})
     return ChatCompletionLogger(log, core) if enabled else DisabledLogger(log, core)
 
@@ -166,12 +176,11 @@ def build_routes(destinations: Iterable[Sink | SinkConfig]) -> list[Route]:
     return routes
 
 
-def _equip(routes: Iterable[Route], defer: Defer, notice: Callable[[str, str], None]) -> None:
+def _equip(routes: Iterable[Route], deferred: Mapping[str, Deferred], notice: Callable[[str, str], None]) -> None:
     """Give each sink what it asks for: a thread for slow work, and a way to tell people what it cannot do."""
     for route in routes:
-        defer_to = getattr(route.sink, "defer_to", None)
-        if defer_to is not None:
-            defer_to(defer)
+        if route.name in deferred:
+            cast("Any", route.sink).defer_to(deferred[route.name].defer)
         report_to = getattr(route.sink, "report_to", None)
         if report_to is not None:
             report_to(partial(_report, route.name, notice))

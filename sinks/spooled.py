@@ -1,0 +1,270 @@
+"""A sink whose records wait on the local disk until an archive has them: what S3 and directory archives share.
+
+Destination: segments in an archive (`structllm/archive`), by way of a spool directory (`spool.py`, `archiver.py`).
+Delivery guarantee: a record is in a file of the spool when `write` returns, and a killed process loses none of those.
+Each segment is in the archive once, whatever is killed and however often it is tried; nothing is deleted here before
+the archive has confirmed its checksum.
+Durability: the page cache until a segment is sealed, the disk from then on.
+Failure modes: a full spool → SinkUnavailable (`spool_full`), the records that are in it stay; a full disk, no rights →
+SinkUnavailable. That the archive cannot be reached is no failure of a write: see `health()`.
+Units: sizes in bytes, times in seconds.
+
+`write` never waits for the archive. Storing is done in another thread, that of `defer_to`; without one, by `flush`.
+"""
+
+import math
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from structllm._system import System
+from structllm._types import Defer, Record
+from structllm.archive.names import Compression
+from structllm.archive.store import Store
+from structllm.errors import SinkError
+from structllm.sinks.archiver import Archiver, waiting_of
+from structllm.sinks.failures import raise_as_sink_error
+from structllm.sinks.integrity import Integrity, Sealer, key_for
+from structllm.sinks.sealing import SegmentSealer
+from structllm.sinks.segment import LiveSegment
+from structllm.sinks.spool import Spool
+from structllm.sinks.turns import Turns
+
+_RESCAN_S = 60.0  # after which to look for segments that other processes have left
+_FIRST_SCAN_S = 1.0
+_BUSY_PAUSE_S = 0.05
+_CLOSE_S = 2.0  # that closing waits for what it ended to be archived
+
+
+class SpooledSink:
+    """Appends records to segments in a spool, and has them archived. Thread-safe.
+
+    Args:
+        store: Where segments go.
+        spool_dir: Where they wait; a directory of this destination alone.
+        compression: Of the segments: `zstd`, `gzip` or `none`.
+        segment_max_bytes: A segment ends before it grows beyond this, not compressed.
+        segment_max_age_s: And this long after it was begun.
+        spool_max_bytes: What may wait. Records beyond it are dropped, the newest first, so that what is archived has no
+            holes in the middle.
+        mode: Permissions of the files.
+        integrity: `chain` and `hmac` add `sink_seq` and `hash` to each line.
+        hmac_key: The key of `hmac`.
+        system: The operating system.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        spool_dir: str,
+        *,
+        compression: Compression = "zstd",
+        segment_max_bytes: int = 8_388_608,
+        segment_max_age_s: float = 300.0,
+        spool_max_bytes: int = 1_073_741_824,
+        mode: int = 0o600,
+        integrity: Integrity = "none",
+        hmac_key: str | bytes | None = None,
+        system: System | None = None,
+    ) -> None:
+        self.store = store
+        self._system = system or System()
+        self.spool = Spool(self._system, os.path.abspath(spool_dir), mode)
+        self._segment = LiveSegment(
+            self._system,
+            self.spool,
+            max_bytes=segment_max_bytes,
+            max_age_s=segment_max_age_s,
+            spool_max_bytes=spool_max_bytes,
+            begun=self._run_in,
+            ended=partial(self._run_in, 0.0),
+        )
+        self._append = self._segment.append
+        self.archiver = Archiver(
+            self.spool, SegmentSealer(self.spool, compression), store, clock=self._system.monotonic
+        )
+        self._chain = None if integrity == "none" else Sealer(self._append_sealed, key_for(integrity, hmac_key))
+        self._turns = Turns(self._write)
+        self._defer: Defer | None = None
+        self._report: Callable[[str], None] = lambda text: None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._round = 0  # the run of the archiver that is awaited; those before it have been replaced
+        self._run_at_s = math.inf
+        self._told_error: str | None = None
+        self._told_quarantined: str | None = None
+
+    def defer_to(self, defer: Defer) -> None:
+        """Have segments archived in another thread, those that earlier processes have left among them."""
+        self._defer = defer
+        self._run_in(_FIRST_SCAN_S)
+
+    def report_to(self, report: Callable[[str], None]) -> None:
+        """Have people told, on stderr, when segments cannot be archived."""
+        self._report = report
+
+    def open(self) -> None:
+        """Make the spool, and find out whether it can be written. Raises SinkUnavailable."""
+        with self._turns.take() as mine:
+            try:
+                if mine:
+                    self._segment.try_out()
+            except OSError as error:
+                raise_as_sink_error(error, 0)
+
+    def write(self, batch: Sequence[Record], /) -> None:
+        """Append each record to this process's segment, with one `os.write`."""
+        turns = self._turns
+        with turns.lock:
+            if turns.busy or turns.held:
+                turns.write(batch)
+                return
+            turns.busy = True
+            try:
+                self._write(batch)
+            finally:
+                turns.busy = False
+            if turns.held:
+                turns.settle()
+
+    def _write(self, batch: Sequence[Record]) -> None:
+        taken = 0
+        try:
+            for record in batch:
+                if self._chain is not None:
+                    self._chain.append(record)
+                else:
+                    self._append(record.line)
+                taken += 1
+        except OSError as error:
+            raise_as_sink_error(error, taken)
+        except SinkError as error:
+            error.taken = taken
+            raise
+
+    def _append_sealed(self, line: bytes, record: Record) -> None:
+        self._append(line)
+
+    def flush(self, timeout_s: float, /) -> bool:
+        """Return True only if everything written is in the archive, within `timeout_s` seconds.
+
+        Ends the segment. Gives up early where the archive cannot be reached: what waits is on the disk.
+        """
+        deadline_s = self._system.monotonic() + timeout_s
+        with self._turns.take() as mine:
+            if not mine or self._turns.held or not self._settle():
+                return False
+            self._segment.end()
+        return not self._segment.number or self._wait_for_archive(deadline_s)
+
+    def _settle(self) -> bool:
+        return self._segment.settle() and (self._chain is None or self._chain.settle())
+
+    def close(self) -> None:
+        """End the segment for good, and give the archive two seconds. What it has not by then waits in the spool."""
+        with self._turns.take() as mine:
+            if not mine:
+                self._turns.held.append(self._segment.end_for_good)
+                return
+            if self._chain is not None:
+                self._chain.settle()
+            self._segment.end_for_good()
+        if self._segment.number:
+            if self.archiver.last_error is None:
+                self._wait_for_archive(self._system.monotonic() + _CLOSE_S)
+            with self._turns.take():
+                self._segment.begin()  # what is written after all has an owner of its own
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked child: with segments of its own, beside those of its parent."""
+        self._segment.close()  # without unlocking, which would unlock the parent's
+        self._segment.begin()
+        self._turns.begin()
+        if self._chain is not None:
+            self._chain.begin()
+        self.archiver.begin()
+        reset = getattr(self.store, "reset_after_fork", None)
+        if reset is not None:
+            reset()
+        self._begin()
+
+    def health(self) -> Mapping[str, Any]:
+        """Return what waits, what was archived so far, and `last_error` while that does not work."""
+        try:
+            waiting = {**waiting_of(self.spool), "spool_bytes": self.spool.used_bytes()}
+        except OSError:
+            waiting = {}
+        return {**waiting, **self.archiver.health()}
+
+    def __del__(self) -> None:
+        """Let go of a segment that was dropped without `close`."""
+        with suppress(Exception):
+            self._segment.close()
+
+    # ---- the archiver, which runs in another thread
+
+    def _run_in(self, delay_s: float) -> None:
+        """Have the archiver run later, in place of what was to be done later before, unless that comes sooner."""
+        if self._defer is None:
+            return
+        now_s = self._system.monotonic()
+        if now_s < self._run_at_s <= now_s + delay_s:
+            return
+        self._run_at_s = now_s + delay_s
+        self._round += 1
+        awaited = self._round
+
+        def job() -> None:
+            if awaited == self._round:
+                self._archive()
+
+        self._defer(delay_s, job)
+
+    def _archive(self) -> None:
+        """End a segment that is old, and run the archiver."""
+        with self._turns.take() as mine:
+            if mine:
+                self._segment.end_if_old()
+        again_s = self.archiver.run()
+        if (error := self.archiver.last_error) != self._told_error:
+            self._told_error = error
+            if error is not None:
+                self._report(f"{error}; what is not archived waits in {self.spool.directory}")
+        if (set_aside := self.archiver.last_quarantined) != self._told_quarantined:
+            self._told_quarantined = set_aside
+            self._report(f"a segment was refused: {set_aside}")
+        with self._turns.lock:
+            self._run_at_s = math.inf
+            left_s = max(0.0, self._segment.ends_at_s - self._system.monotonic())
+            self._run_in(min(_RESCAN_S if again_s is None else again_s, _RESCAN_S, left_s))
+
+    def _wait_for_archive(self, deadline_s: float) -> bool:
+        self.archiver.hurry()
+        if self._defer is None:
+            self._archive()
+            return self._is_archived()
+        while (left_s := deadline_s - self._system.monotonic()) > 0:
+            done = threading.Event()
+            self._defer(0.0, partial(self._archive_and, done.set))
+            if not done.wait(left_s):
+                return False
+            if self.archiver.last_error is not None or self._is_archived():
+                break
+            self._system.sleep(min(_BUSY_PAUSE_S, left_s))  # another process archives
+        return self._is_archived()
+
+    def _archive_and(self, tell: Callable[[], None]) -> None:
+        try:
+            self._archive()
+        finally:
+            tell()
+
+    def _is_archived(self) -> bool:
+        try:
+            return not any(waiting_of(self.spool, self._segment.owner).values())
+        except OSError:
+            return False
