@@ -106,6 +106,7 @@ def _discard_output() -> None:
         Lazy("errors", "structllm.cli.errors:errors", "Failed calls by type of error."),
         Lazy("decisions", "structllm.cli.decisions:decisions", "The decisions, and what they cost."),
         Lazy("sessions", "structllm.cli.sessions:sessions", "The sessions, and what happened in them."),
+        Lazy("archive", "structllm.cli.archive:archive", "The archive: what is there, whether whole, and back again."),
         Lazy("config", "structllm.cli.config:config", "The settings in effect, and their schema."),
         Lazy("verify", "structllm.cli.verify:verify", "Check that nobody changed a log written with integrity."),
         Lazy("doctor", "structllm.cli.doctor:doctor", "Find what is wrong with settings, files and logs."),
@@ -118,9 +119,9 @@ def _discard_output() -> None:
 def cli() -> None:
     """Read what an agent's language models were asked, answered, cost and led to.
 
-    Commands read PATH... (files, directories, rotated and compressed files, - for standard input); without one they
-    read the file that the settings name, logs/llm_completions.log by default. Data goes to standard output, hints to
-    standard error. Exit status: 0 fine, 1 a problem was found, 2 wrong usage.
+    Commands read PATH... (files, directories, rotated and compressed files, s3://BUCKET/PREFIX, - for standard input);
+    without one they read the file that the settings name, logs/llm_completions.log by default. Data goes to standard
+    output, hints to standard error. Exit status: 0 fine, 1 a problem was found, 2 wrong usage.
     """
     # A prompt may hold any character; an output that cannot show one must not stop the report.
     reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)

@@ -1,23 +1,40 @@
 """What every reading command shares: which files, which events of them, and what to say about the reading."""
 
 import functools
+import heapq
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from structllm.cli.output import Failure, hint
+from structllm.errors import ConfigError
 from structllm.figures import counted
-from structllm.query import Filter, parse_since
-from structllm.segment import LOG_SUFFIXES, Entry, ReadReport, find_logs, is_there, read
+from structllm.query import ORPHANED_AFTER_S, Filter, parse_since
+from structllm.segment import (
+    LOG_SUFFIXES,
+    Entry,
+    ReadReport,
+    files_of,
+    find_logs,
+    is_there,
+    read,
+    read_file,
+    timestamp_of,
+    unique,
+)
+
+if TYPE_CHECKING:
+    from structllm.archive import Store
 
 DEFAULT_LOG = "logs/llm_completions.log"
 LOG_NAMES = ", ".join(f"*{suffix}" for suffix in LOG_SUFFIXES)
 """What files in a directory are called that are read as logs."""
 
 _MAX_NAMED = 5
+_KEPT_OPEN = 32  # files of each log, while archives are read as well
 
 AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
@@ -28,22 +45,40 @@ class Source:
     Args:
         paths: What the user named; nothing means what the settings name.
         wanted: Which events count.
+        since: What `wanted` says of time, so that archives are read from there on only; None: from their beginning.
+
+    Attributes:
+        paths: What is read.
+        local: Those of them that are files or directories.
+        stores: The others: archives in object storage.
     """
 
-    def __init__(self, paths: Sequence[str], wanted: Filter) -> None:
+    def __init__(self, paths: Sequence[str], wanted: Filter, since: datetime | None = None) -> None:
         self.wanted = wanted
         self.report = ReadReport()
         self.paths = list(paths) or default_paths()
-        for path in self.paths:
-            if path.startswith("s3://"):
-                raise Failure(f"{path}: objects cannot be read in place; copy them here and name the directory")
+        self.local = [path for path in self.paths if not is_archive(path)]
+        self.stores = [opened(path) for path in self.paths if is_archive(path)]
+        # The request of a call that is answered after `since` decides whether the call counts.
+        self.since = None if since is None else since - timedelta(seconds=ORPHANED_AFTER_S)
 
     def entries(self) -> Iterator[Entry]:
-        """Yield every event once, wanted or not."""
+        """Yield every event once, wanted or not; of archives, those of the segments that `since` needs."""
         try:
-            return read(self.paths, self.report)
+            if not self.stores:
+                return read(self.local, self.report)
+            return unique(heapq.merge(*self._streams(), key=timestamp_of), self.report)
         except FileNotFoundError as error:
             raise missing(str(error)) from None
+
+    def _streams(self) -> Iterator[Iterator[Entry]]:
+        from structllm.archive.reading import read_archive
+
+        for log in find_logs(self.local):
+            files = files_of(log, self.report, _KEPT_OPEN)
+            yield (entry for file in files for entry in read_file(file.path, file.reader, self.report, live=file.live))
+        for store in self.stores:
+            yield read_archive(store, self.report, self.since)
 
     def events(self) -> Iterator[Mapping[str, Any]]:
         """Yield every event once, wanted or not, without its line."""
@@ -70,6 +105,21 @@ class Source:
             hint(f"no events yet in {', '.join(others)}")
 
 
+def is_archive(path: str) -> bool:
+    """Return whether this names an archive in object storage, and no path."""
+    return path[:5].lower() == "s3://"
+
+
+def opened(place: str) -> "Store":
+    """Return the archive of this URL or directory. Raises Failure where it is wrong, without repeating it."""
+    from structllm.archive.opening import open_store
+
+    try:
+        return open_store(place)
+    except ConfigError as error:
+        raise Failure("; ".join(error.problems)) from None
+
+
 def other_logs(path: str) -> str:
     """Return the logs that lie in the directory of one that is missing, as words; nothing where there are none."""
     directory = os.path.dirname(path)
@@ -89,13 +139,21 @@ def missing(path: str) -> Failure:
 
 
 def default_paths() -> list[str]:
-    """Return the files that the settings name. Loading settings takes half a second, so only where there are any."""
+    """Return the files that the settings name, or else the archives.
+
+    Loading settings takes half a second, so that is done only where there are any.
+    """
     if not settings_given():
         return [DEFAULT_LOG]
     from structllm.cli.config import configured_files
 
     files = configured_files()
     if not files:
+        from structllm.cli.archives import configured_places
+
+        places = configured_places()
+        if places:
+            return places
         raise Failure("the settings name no file to read; name files or directories: structllm COMMAND PATH...")
     # A sink creates its file when the program starts, so of several some may be there and some not.
     return [path for path in files if is_there(path)] or files[:1]
@@ -109,7 +167,7 @@ def settings_given() -> bool:
     )
 
 
-def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+def moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
     """Turn a value such as `15m` into the moment meant, counted back from now."""
     try:
         return None if value is None else parse_since(value, datetime.now(UTC))
@@ -134,7 +192,7 @@ def filter_options(command: AnyCommand) -> AnyCommand:
         click.option("--session", metavar="ID", help="Only this session; the beginning of its id will do."),
         click.option("--model", metavar="NAME", help="Only this model; * stands for anything."),
         click.option(
-            "--since", callback=_moment, metavar="WHEN", help="Nothing before: 15m, 2h, 7d, 2024-01-15T10:30Z."
+            "--since", callback=moment, metavar="WHEN", help="Nothing before: 15m, 2h, 7d, 2024-01-15T10:30Z."
         ),
     ):
         command = option(command)
@@ -151,6 +209,6 @@ def reading(command: Callable[..., None]) -> Callable[..., None]:
     def run(
         paths: Sequence[str], since: datetime | None, model: str | None, session: str | None, **options: Any
     ) -> None:
-        command(source=Source(paths, Filter(since=since, model=model, session=session)), **options)
+        command(source=Source(paths, Filter(since=since, model=model, session=session), since), **options)
 
     return run

@@ -93,9 +93,13 @@ def tail(
         errors=errors,
         grep=grep,
     )
-    source = Source(paths, wanted)
+    source = Source(paths, wanted, since)
     show = _json_line if as_json else _line(wants_color(color))
     count = lines if lines is not None else None if since else DEFAULT_COUNT
+    if follow and source.stores:
+        raise Failure(
+            f"{source.stores[0].place} cannot be followed: what is archived never grows; follow the log itself"
+        )
     if follow and STDIN not in source.paths:
         _follow(source, count, show)
         return
@@ -113,9 +117,15 @@ def _newest(source: Source, count: int | None) -> Iterator[Entry]:
     if count is None:
         return (entry for entry in source.entries() if source.wanted(entry.event))
     try:
-        return iter(read_last(source.paths, count, source.wanted, source.report))
+        newest = read_last(source.local, count, source.wanted, source.report)
     except FileNotFoundError as error:
         raise missing(str(error)) from None
+    if not source.stores or not count:
+        return iter(newest)
+    from structllm.archive.reading import read_newest
+
+    archived = [read_newest(store, count, source.wanted, source.report, source.since) for store in source.stores]
+    return iter(list(heapq.merge(newest, *archived, key=timestamp_of))[-count:])
 
 
 def _line(color: bool) -> Callable[[Entry], str]:

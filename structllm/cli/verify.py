@@ -6,11 +6,13 @@ The settings bring pydantic with them, so they are imported by the function that
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import click
 
 from structllm.chain import hasher
+from structllm.cli.archives import Archive, looks_like_archive, open_archives
 from structllm.cli.output import Failure, emit, emit_json, wants_color
 from structllm.cli.source import color_option, default_paths, json_option, missing, path_arguments, settings_given
 from structllm.console import escape, style
@@ -60,22 +62,27 @@ def verify(
 
     Names every line that was altered, inserted or moved, and the numbers that are missing, and exits 1 if there are
     any. That nothing was cut off at the end cannot be seen in a log: that is always said (unanchored). The key of
-    integrity=hmac is that of the settings, or in the variable that --hmac-key-env names.
+    integrity=hmac is that of the settings, or in the variable that --hmac-key-env names. An archive
+    (s3://BUCKET/PREFIX or its directory) is checked as by `structllm archive verify`.
     """
+    named = list(paths) or default_paths()
+    archives = [path for path in named if looks_like_archive(path)]
     try:
-        logs = find_logs(list(paths) or default_paths())
+        logs = find_logs([path for path in named if path not in archives])
     except FileNotFoundError as error:
         raise missing(str(error)) from None
     keys = Keys(hmac_key_env)
     rows = [row for log in logs for row in check_log(log, keys.of(log.live))]
-    if not logs:
+    if archives:
+        rows += [row for archive in open_archives(archives, hmac_key_env) for row in check_stored(archive)]
+    if not logs and not archives:
         raise Failure("no log files there")
-    problems = sum(_is_problem(row) for row in rows)
+    problems = sum(is_problem(row) for row in rows)
     unproved = sum(row.verdict in {"unanchored", "unproven"} for row in rows)
     if as_json:
         emit_json({"ok": not problems, "findings": [row._asdict() for row in rows]})
     else:
-        _emit(rows, problems, wants_color(color))
+        emit_rows(rows, problems, wants_color(color))
     ctx.exit(1 if problems or (strict and unproved) else 0)
 
 
@@ -140,6 +147,15 @@ def check_log(log: Log, key: bytes | None) -> Iterator[Row]:
         yield Row("bad", "", f"{log.live}: the last line is unfinished: being written, or cut off", log.live)
 
 
+def check_stored(archive: Archive, since: datetime | None = None) -> Iterator[Row]:
+    """Read an archive whole, and yield what is to be said of it."""
+    from structllm.archive.checking import check_archive
+
+    for remark in check_archive(archive.store, archive.key, since):
+        path = f"{archive.store.place}/{remark.key}".rstrip("/")
+        yield Row(remark.verdict, remark.writer, remark.text, path, remark.line)
+
+
 def _findings(log: Log, check: LogCheck, key: bytes | None) -> Iterator[Row]:
     proved = sum(chain.proved for chain in check.chains.values())
     if not proved and check.count["altered"] > 1:
@@ -169,19 +185,22 @@ def raw_lines(log: Log, report: ReadReport) -> Iterator[tuple[bytes | None, Plac
             yield line, Place(file.path, number)
 
 
-def _is_problem(row: Row) -> bool:
+def is_problem(row: Row) -> bool:
+    """Return whether this is something that makes the command fail."""
     return row.verdict in PROBLEMS or row.verdict in {"unsealed", "unreadable"}
 
 
-def _emit(rows: Sequence[Row], problems: int, color: bool) -> None:
-    verdicts = max(len(row.verdict) for row in rows)
-    writers = max(len(escape(row.writer)) for row in rows)
+def emit_rows(rows: Sequence[Row], problems: int, color: bool) -> None:
+    """Print what was found, and how many problems that are."""
+    verdicts = max((len(row.verdict) for row in rows), default=0)
+    writers = max((len(escape(row.writer)) for row in rows), default=0)
     shown: dict[str, int] = {}
     for row in rows:
         shown[row.verdict] = shown.get(row.verdict, 0) + 1
         if shown[row.verdict] <= _SHOWN:
             verdict = style(row.verdict.ljust(verdicts), _STYLES.get(row.verdict, "yellow"), color)
-            emit(f"{verdict}  {escape(row.writer).ljust(writers)}  {escape(row.text)}")
+            writer = f"{escape(row.writer).ljust(writers)}  " if writers else ""
+            emit(f"{verdict}  {writer}{escape(row.text)}")
     for verdict, count in shown.items():
         if count > _SHOWN:
             emit(f"and {count - _SHOWN:,} more {verdict}; --json has them")

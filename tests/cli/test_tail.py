@@ -233,10 +233,10 @@ class TestTrouble:
         assert complaint in result.stderr
 
     def test_object_storage(self, run: Run) -> None:
-        """What cannot be read yet is said so, not taken for a file."""
-        result = run("tail", "s3://bucket/prefix")
+        """An archive in object storage is not taken for a file, and cannot be followed."""
+        result = run("tail", "-f", "s3://bucket/prefix")
         assert (2, "") == (result.exit_code, result.stdout)
-        assert "copy them here" in result.stderr
+        assert "s3://bucket/prefix cannot be followed" in result.stderr
 
 
 class TestFollow:
