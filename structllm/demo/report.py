@@ -11,6 +11,8 @@ from typing import Any
 
 from structllm.console import escape, shorten, style
 from structllm.demo.session import FAULTS, KEY_NAME, MAX_BYTES, Recording
+from structllm.demo.storage import Archived
+from structllm.figures import counted
 from structllm.query import calls_of
 from structllm.totals import Totals
 
@@ -21,7 +23,9 @@ _FAULT_TEXTS = {
 }
 
 
-def summary(recording: Recording, model: str, billed_as: str | None, simulated: bool) -> dict[str, Any]:
+def summary(
+    recording: Recording, archived: Archived | None, model: str, billed_as: str | None, simulated: bool
+) -> dict[str, Any]:
     """Return the numbers of a session, for scripts."""
     totals = Totals()
     for call in calls_of(recording.events, datetime.now(UTC)):
@@ -45,10 +49,13 @@ def summary(recording: Recording, model: str, billed_as: str | None, simulated: 
         "priced_usd": float(totals.priced_usd),
         "unpriced_calls": totals.unpriced_calls,
         "actions": dict(Counter(event["action"] for event in _decisions(recording))),
+        "archive": None if archived is None else archived._asdict(),
     }
 
 
-def findings(recording: Recording, *, simulated: bool, color: bool, width: int) -> Iterator[str]:
+def findings(
+    recording: Recording, archived: Archived | None, *, simulated: bool, color: bool, width: int
+) -> Iterator[str]:
     """Yield the lines that tell what was planted, what was verified, where the files are, and what to try next."""
     yield style("Planted on purpose, and how it was recorded", "bold", color)
     yield from (f"  {shorten(escape(line), width - 2)}" for line in _planted(recording, simulated))
@@ -56,6 +63,8 @@ def findings(recording: Recording, *, simulated: bool, color: bool, width: int) 
     yield style("Verified by reading the files back", "bold", color)
     yield f"  {recording.written} events written, {len(recording.events)} read, {recording.dropped} dropped"
     yield f"  {KEY_NAME} planted in 1 prompt, found in {recording.key_found} of {len(recording.files)} files"
+    if archived is not None:
+        yield f"  {archived.records} events in {counted(archived.segments, 'segment')} of the archive, each once"
     yield ""
     yield style(f"Files, rotated at {MAX_BYTES // 1024} KiB", "bold", color)
     sizes: dict[str, list[int]] = {}
@@ -74,8 +83,15 @@ def findings(recording: Recording, *, simulated: bool, color: bool, width: int) 
             f"show {recording.key_request['request_id']} {directory}",
             f"cost --by decision {directory}",
             f"errors {directory}",
+            *_archive_commands(archived),
         )
     )
+
+
+def _archive_commands(archived: Archived | None) -> Iterator[str]:
+    """Yield what to try with an archive that is still there; a server has ended by then."""
+    if archived is not None and "://" not in archived.place:
+        yield f"archive ls {shlex.quote(archived.place)}"
 
 
 def _program() -> str:

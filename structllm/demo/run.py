@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import get_terminal_size
@@ -23,6 +24,7 @@ from structllm.demo.screen import PLAIN_COLUMNS, Screen, open_screen
 
 if TYPE_CHECKING:
     from structllm.demo.session import Recording
+    from structllm.demo.storage import Storage
 
 BUILT_IN = "demo-rules"
 BILLED_AS = "openai:o3-mini"
@@ -86,6 +88,13 @@ class Choice(NamedTuple):
     show_default=True,
     help="Each run makes a directory of its own in here.",
 )
+@click.option(
+    "--archive",
+    type=click.Choice(["auto", "directory", "none"]),
+    default="auto",
+    show_default=True,
+    help="Archive it all as well: in SeaweedFS where that is installed, else in a directory.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No line for each event.")
 @json_option
 def demo_command(
@@ -93,6 +102,7 @@ def demo_command(
     price_as: str | None,
     steps: int,
     directory: Path,
+    archive: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -102,20 +112,43 @@ def demo_command(
     this package: it needs no key and no network. A few failures and a fake API key are planted on the way.
     """
     choice = _choose(model, price_as)
-    with open_screen(steps, terminal=sys.stdout.isatty(), lines=not quiet, silent=as_json) as screen:
-        recording = _record(choice, steps, directory, screen)
-    from structllm.demo import report
+    with ExitStack() as stack:
+        with open_screen(steps, terminal=sys.stdout.isatty(), lines=not quiet, silent=as_json) as screen:
+            recording, storage = _record(choice, steps, directory, archive, screen, stack)
+        _report(choice, recording, storage, as_json)
 
+
+def _report(choice: Choice, recording: "Recording", storage: "Storage | None", as_json: bool) -> None:
+    """Show what came of it, while the archive is there."""
+    from structllm.demo import report
+    from structllm.demo.storage import archived
+
+    there = None if storage is None else archived(storage)
     if as_json:
-        emit_json(report.summary(recording, choice.model, choice.billed_as, choice.built_in))
+        emit_json(report.summary(recording, there, choice.model, choice.billed_as, choice.built_in))
         return
     color, width = wants_color("auto"), get_terminal_size((PLAIN_COLUMNS, 24)).columns
     _show_tables(recording.directory, color)
+    if storage is not None:
+        _show_archive(storage, color)
     emit("")
     emit(choice.costs)
     emit("")
-    for line in report.findings(recording, simulated=choice.built_in, color=color, width=width):
+    for line in report.findings(recording, there, simulated=choice.built_in, color=color, width=width):
         emit(line)
+
+
+def _show_archive(storage: "Storage", color: bool) -> None:
+    """Run the command that proves the archive whole."""
+    from structllm.cli.archive import verify
+
+    emit("")
+    emit(style(f"$ structllm archive verify {shlex.join([storage.place])}", "bold", color))
+    try:
+        verify.main([storage.place], standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        if ended.exit_code:
+            raise
 
 
 def _choose(model: str, price_as: str | None) -> Choice:
@@ -135,10 +168,13 @@ def _choose(model: str, price_as: str | None) -> Choice:
     return Choice(model, None)
 
 
-def _record(choice: Choice, steps: int, parent: Path, screen: Screen) -> "Recording":
-    """Run the session in a new directory."""
+def _record(
+    choice: Choice, steps: int, parent: Path, archive: str, screen: Screen, stack: ExitStack
+) -> tuple["Recording", "Storage | None"]:
+    """Run the session in a new directory; what it is archived in is there until the stack ends."""
     from structllm.demo import session
     from structllm.demo.market import market_states
+    from structllm.demo.storage import storage_for
 
     if choice.billed_as is not None and not session.BilledAs(choice.billed_as).is_known():
         raise Failure(f"--price-as names no model of the price list; try {BILLED_AS}, or none")
@@ -151,10 +187,15 @@ def _record(choice: Choice, steps: int, parent: Path, screen: Screen) -> "Record
     first, last = (state.timestamp.date() for state in (states[0], states[-1]))
     decisions = "1 decision" if steps == 1 else f"{steps} decisions"
     about = f"{decisions} about real prices of {first}{f' to {last}' if last > first else ''}."
-    for line in (about, choice.who, choice.costs, f"Logging to {escape(str(directory))}/", ""):
+    for line in (about, choice.who, choice.costs, f"Logging to {escape(str(directory))}/"):
         screen.say(line)
+    storage = None
+    if archive != "none":
+        storage = stack.enter_context(storage_for(directory, server=archive == "auto"))
+        screen.say(f"Archiving to {escape(storage.place)} ({storage.about})")
+    screen.say("")
     try:
-        return asyncio.run(
+        recording = asyncio.run(
             session.record(
                 model,
                 states,
@@ -163,11 +204,13 @@ def _record(choice: Choice, steps: int, parent: Path, screen: Screen) -> "Record
                 billed_as=choice.billed_as,
                 show=screen.show,
                 advance=screen.advance,
+                archive=None if storage is None else storage.sink,
             )
         )
     except session.BrokenClaim as error:
         hint(str(error))
         click.get_current_context().exit(1)
+    return recording, storage
 
 
 def _show_tables(directory: Path, color: bool) -> None:

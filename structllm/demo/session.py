@@ -194,6 +194,7 @@ async def record(
     billed_as: str | None,
     show: Callable[[Mapping[str, Any]], None],
     advance: Callable[[], None],
+    archive: Mapping[str, Any] | None = None,
 ) -> Recording:
     """Let an agent decide about every state, log it below `directory`, and check what was written.
 
@@ -205,6 +206,7 @@ async def record(
         billed_as: `provider:model` whose prices the calls are given; None for those of the model itself.
         show: Called with every event.
         advance: Called after every decision.
+        archive: Settings of a sink that archives everything as well.
 
     Raises:
         BrokenClaim: What was read back is not what was written.
@@ -212,7 +214,7 @@ async def record(
     key = fake_key()
     key_at = min(3, len(states))
     own: list[Processor] = [Price(BilledAs(billed_as))] if billed_as is not None else []
-    sinks: list[Sink | Mapping[str, Any]] = [*_file_sinks(directory), LineSink(show)]
+    sinks: list[Sink | Mapping[str, Any]] = [*_file_sinks(directory), LineSink(show), *([archive] if archive else [])]
     with closing(create_llm_logger(settings=_settings(), sinks=sinks, processors=own)) as logger:
         log = logger.bind(simulated=True) if simulated else logger
         timeout_s = DEMO_MODEL_TIMEOUT_S if simulated else PROVIDER_TIMEOUT_S

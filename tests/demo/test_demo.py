@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from click.testing import CliRunner, Result
 
 from structllm._types import Sink
@@ -70,7 +72,7 @@ def run_for_people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subp
 def run_for_scripts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """One run with its output for scripts, and where it ran."""
     cwd = tmp_path_factory.mktemp("scripts")
-    return cwd, demo(cwd, "--json", "--directory", "here")
+    return cwd, demo(cwd, "--json", "--directory", "here", "--archive", "directory")
 
 
 Ran = tuple[Path, subprocess.CompletedProcess[str]]
@@ -95,6 +97,11 @@ class TestOutput:
             "$ structllm decisions demo-logs/",
             "a fake API key in the prompt  written as [REDACTED:openai-key]",
             "75 events written, 75 read, 0 dropped",
+            "Archiving to s3://structllm-demo/llm?endpoint_url=http://127.0.0.1:",
+            "(SeaweedFS, started for this demo)",
+            "$ structllm archive verify 's3://structllm-demo/llm",
+            "no problems",
+            "75 events in 2 segments of the archive, each once",
             "OPENAI_API_KEY planted in 1 prompt, found in 0 of ",
             "structllm tail demo-logs/",
         ):
@@ -127,7 +134,7 @@ class TestOutput:
     def test_commands_are_named_as_they_can_be_called(self, tmp_path: Path) -> None:
         """Where no shell would find `structllm` by its name, the commands to try next carry its path."""
         program = str(Path(sys.executable).parent / "structllm")
-        arguments = [program, "demo", "-q", "--steps", "3"]
+        arguments = [program, "demo", "-q", "--steps", "3", "--archive", "none"]
         environment = {**os.environ, "PATH": "/usr/bin:/bin"}
         done = subprocess.run(
             arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=True
@@ -243,6 +250,49 @@ class TestJson:
             return [tuple(event.get(name) for name in names) for event in events]
 
         assert told(run_for_people[0]) == told(run_for_scripts[0])
+
+
+class TestArchive:
+    def test_is_proved_whole(self, run_for_scripts: Ran) -> None:
+        """Every event is in the archive once; nothing waits, and nothing is unproved."""
+        cwd, done = run_for_scripts
+        summary = json.loads(done.stdout)
+        told = summary["archive"]
+        assert (summary["events_written"], {"intact": 1}) == (told["records"], told["verdicts"])
+        archived = [
+            json.loads(line)
+            for path in Path(cwd, told["place"]).rglob("*.jsonl.zst")
+            for line in zstandard.ZstdDecompressor().decompressobj().decompress(path.read_bytes()).splitlines()
+        ]
+        there = sorted(event["seq"] for event in archived)
+        assert list(range(1, summary["events_written"] + 1)) == there
+        assert [] == list(cwd.rglob("*.spool"))
+
+    def test_server_leaves_nothing(self, run_for_people: Ran) -> None:
+        """The S3 server has ended, and its files are gone."""
+        cwd, done = run_for_people
+        assert 1 == len(list((cwd / "demo-logs").iterdir()))
+        port = int(re.findall(r"endpoint_url=http://127\.0\.0\.1:(\d+)", done.stdout)[0])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=10)
+
+    def test_server_that_does_not_start(self, tmp_path: Path) -> None:
+        """The archive is a directory then, and that is said."""
+        broken = tmp_path / "bin" / "weed"
+        broken.parent.mkdir()
+        broken.write_text("#!/bin/sh\nexit 1\n")
+        broken.chmod(0o755)
+        program = f"import structllm.demo.storage as s, shutil; s._installed = lambda: {str(broken)!r}; "
+        program += "from structllm.cli import cli; cli(['demo', '-q', '--steps', '1'])"
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT_S, check=True
+        )
+        assert "(a directory, for SeaweedFS is installed and did not start)" in done.stdout
+
+    def test_none(self, run: Callable[..., Result], tmp_path: Path) -> None:
+        """Who wants none gets none."""
+        done = run("--steps", "1", "--json", "--archive", "none")
+        assert json.loads(done.stdout)["archive"] is None
 
 
 class TestTerminal:
@@ -393,7 +443,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
         monkeypatch.delenv(name, raising=False)
 
     def invoke(*arguments: str) -> Result:
-        result = CliRunner().invoke(cli, ["demo", *arguments], prog_name="structllm")
+        archive = () if "--archive" in arguments else ("--archive", "none")
+        result = CliRunner().invoke(cli, ["demo", *archive, *arguments], prog_name="structllm")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
