@@ -26,7 +26,7 @@ def race(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Race], Race]:
     """Run a race to its end (one round where benchmarks are disabled), and show its figures after the tests."""
 
     def run(race: Race) -> Race:
-        benchmark.pedantic(race.round, rounds=ROUNDS, iterations=1)
+        benchmark.pedantic(race.round, rounds=race.rounds or ROUNDS, iterations=1)
         benchmark.extra_info.update(race.summary())
         pytestconfig.stash.setdefault(REPORTS, []).extend(race.report())
         return race

@@ -34,6 +34,7 @@ class Race:
     interrupted, and the median is that of undisturbed ones. CPU time, which other processes hardly touch, is taken too.
 
     Attributes:
+        rounds: How many there are, where each takes long; None for as many as usual.
         wall_us: Microseconds per repetition, by variant, one entry per round.
         cpu_us: The same, in CPU time of this thread.
     """
@@ -42,6 +43,7 @@ class Race:
     variants: list[Variant]
     block: int
     targets: list[Target] = field(default_factory=list)
+    rounds: int | None = None
     wall_us: dict[str, list[float]] = field(default_factory=dict)
     cpu_us: dict[str, list[float]] = field(default_factory=dict)
     _order: random.Random = field(default_factory=lambda: random.Random(1))
