@@ -15,7 +15,16 @@ import click
 from structllm._types import LEVELS
 from structllm.cli.losses import Losses, Range
 from structllm.cli.output import emit, emit_json, wants_color
-from structllm.cli.source import DEFAULT_LOG, Source, color_option, json_option, missing, path_arguments
+from structllm.cli.source import (
+    DEFAULT_LOG,
+    Source,
+    color_option,
+    is_archive,
+    json_option,
+    missing,
+    opened,
+    path_arguments,
+)
 from structllm.console import escape, style
 from structllm.figures import counted
 from structllm.query import Calls, Filter
@@ -61,10 +70,13 @@ def doctor(ctx: click.Context, paths: Sequence[str], color: str, as_json: bool) 
     findings, files = _look_at_settings(elsewhere=bool(paths))
     named = list(paths) or [file.path for file in files]
     for path in named:
+        if is_archive(path):
+            findings += _look_at_archive(path)
+            continue
         if paths and not is_there(path):
             raise missing(path)
         findings += _look_at_file(path)
-    readable = [path for path in named if is_there(path)]
+    readable = [path for path in named if is_archive(path) or is_there(path)]
     if readable:
         findings += _look_into_logs(readable, _proves_losses(readable, files))
     problems = [finding for finding in findings if finding.verdict == "problem"]
@@ -141,6 +153,15 @@ def _look_at_file(path: str) -> Iterator[Finding]:
     else:
         size = "" if stat.S_ISDIR(status.st_mode) else f", {status.st_size:,} bytes"
         yield Finding("file", "ok", f"{path}{size}")
+
+
+def _look_at_archive(url: str) -> Iterator[Finding]:
+    """Say whether an archive can be read."""
+    store = opened(url)
+    problems = store.check()
+    yield from (Finding("archive", "problem", f"{store.place}: {problem}") for problem in problems)
+    if not problems:
+        yield Finding("archive", "ok", f"{store.place} can be read")
 
 
 def _proves_losses(paths: Sequence[str], files: Sequence[LogFile]) -> bool:

@@ -107,6 +107,12 @@ class TestChecking:
         result = run(*command, "--strict", both.url)
         assert (0, 2) == (result.exit_code, result.stdout.count("intact"))
 
+    def test_doctor(self, both: Both) -> None:
+        """The doctor reads an archive like a log, and says that it can be read."""
+        result = run("doctor", both.url)
+        assert (0, True) == (result.exit_code, f"{SEGMENTS * 20 + 2} events in {SEGMENTS + 1} files" in result.stdout)
+        assert f"{both.url.partition('?')[0]} can be read" in result.stdout
+
     def test_replaced(self, both: Both, bucket: str, seaweedfs: SeaweedFS) -> None:
         """An object that somebody replaced, checksum, metadata and all, is altered."""
         forged = MemoryStore()
