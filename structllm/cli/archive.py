@@ -112,11 +112,16 @@ def status(ctx: click.Context, as_json: bool) -> None:
     sys.stdout.flush()
     for spool in found:
         for problem in spool.problems:
-            hint(f"{spool.place or spool.directory}: {problem}")
+            hint(_with_place(spool.place or spool.directory, problem))
         if spool.place is None:
             hint(f"{spool.directory} is the spool of an archive that the settings do not name any more")
     if any(spool.problems for spool in found):
         ctx.exit(1)
+
+
+def _with_place(place: str, sentence: str) -> str:
+    """Return a sentence about an archive, which is named once."""
+    return sentence if place in sentence else f"{place}: {sentence}"
 
 
 _SPOOLS = (
@@ -289,7 +294,7 @@ def push(ctx: click.Context, paths: Sequence[str], as_json: bool) -> None:
     sys.stdout.flush()
     for pushed in done:
         if pushed.error is not None:
-            hint(f"{pushed.place}: {pushed.error}")
+            hint(_with_place(pushed.place, pushed.error))
         if pushed.quarantined:
             refused = counted(pushed.quarantined, "segment")
             hint(f"{pushed.place}: {refused} in quarantine; `structllm archive status` says why")
