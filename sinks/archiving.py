@@ -4,25 +4,23 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field
 
-from structllm._options import LogPath, Problem
+from structllm._options import LogPath
 from structllm._system import System
 from structllm.archive.names import Compression
 from structllm.archive.store import Store, StoreError
 from structllm.errors import ConfigError, MissingExtra, SinkError
 from structllm.figures import counted
-from structllm.sinks.config import SinkConfig, octal_mode
-from structllm.sinks.integrity import LEAST_KEY_CHARS, Integrity
+from structllm.sinks.integrity import SealedSinkConfig
 from structllm.sinks.spool import Spool
 from structllm.sinks.spooled import SpooledSink
 
 _MOST_PLACE_CHARS = 40
 
 
-class ArchiveSinkConfig(SinkConfig):
+class ArchiveSinkConfig(SealedSinkConfig):
     """Base of the settings of sinks that archive. A subclass adds where to, as `open_store()` and `place`."""
 
     spool_dir: LogPath = Field(
@@ -44,24 +42,6 @@ class ArchiveSinkConfig(SinkConfig):
         default=300.0, ge=1, le=86_400, description="A segment ends this long after it was begun."
     )
     compression: Compression = Field(default="zstd", description="Of segments: zstd, gzip or none.")
-    mode: Annotated[str, AfterValidator(octal_mode)] = Field(
-        default="0600", description="Permissions of the files in the spool, octal."
-    )
-    integrity: Integrity = Field(
-        default="none",
-        description="Add `sink_seq` and `hash` to each line, for `structllm verify`: none, chain, hmac.",
-    )
-    hmac_key: SecretStr | None = Field(
-        default=None, min_length=LEAST_KEY_CHARS, description="The key of integrity=hmac; in no URL, and never shown."
-    )
-
-    @model_validator(mode="after")
-    def _key_where_needed(self) -> Self:
-        if self.integrity == "hmac" and self.hmac_key is None:
-            raise ConfigError(Problem("integrity=hmac needs an hmac_key", ("hmac_key",)))
-        if self.integrity != "hmac" and self.hmac_key is not None:
-            raise ConfigError(Problem("there is an hmac_key, which only integrity=hmac uses", ("integrity",)))
-        return self
 
     @property
     def kind(self) -> str:
@@ -106,7 +86,7 @@ class ArchiveSinkConfig(SinkConfig):
             spool_max_bytes=self.spool_max_bytes,
             mode=int(self.mode, 8),
             integrity=self.integrity,
-            hmac_key=None if self.hmac_key is None else self.hmac_key.get_secret_value(),
+            hmac_key=self.key,
         )
 
     def check(self) -> list[str]:

@@ -14,31 +14,30 @@ thread (`upkeep.py`). With `integrity`, each line is sealed (`integrity.py`).
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field
 
-from structllm._options import SPLIT, LogPath, Problem, Word
+from structllm._options import SPLIT, LogPath, Word
 from structllm._system import LockingImpossible, System
 from structllm._types import Defer, Record
 from structllm.errors import ConfigError, SinkError
-from structllm.sinks.config import SinkConfig, octal_mode
 from structllm.sinks.durability import Durability, Fsync
 from structllm.sinks.failures import raise_as_sink_error
-from structllm.sinks.integrity import LEAST_KEY_CHARS, Integrity, Sealer, key_for
+from structllm.sinks.integrity import Integrity, SealedSinkConfig, Sealer, key_for
 from structllm.sinks.live import LiveFile
 from structllm.sinks.rotation import LogFiles
-from structllm.sinks.turns import Turns
+from structllm.sinks.turns import LineSink
 from structllm.sinks.upkeep import Compression, Upkeep
 
 _MOST_NAME_BYTES = 235  # most file systems take 255, and what waits for its deletion has 18 more
 _UPKEEP_AFTER_S = 1.0  # after opening: what an earlier process left is no reason to make the first event wait
 
 
-class FileSinkConfig(SinkConfig):
+class FileSinkConfig(SealedSinkConfig):
     """Settings of the file sink."""
 
     type: Literal["file"] = "file"
@@ -63,22 +62,6 @@ class FileSinkConfig(SinkConfig):
     fsync_events: Annotated[frozenset[Word], SPLIT] = Field(
         default=frozenset(), description="Event types after which to wait for the disk in any case."
     )
-    mode: Annotated[str, AfterValidator(octal_mode)] = Field(default="0600", description="Permissions, octal.")
-    integrity: Integrity = Field(
-        default="none",
-        description="Add `sink_seq` and `hash` to each line, for `structllm verify`: none, chain, hmac.",
-    )
-    hmac_key: SecretStr | None = Field(
-        default=None, min_length=LEAST_KEY_CHARS, description="The key of integrity=hmac; in no URL, and never shown."
-    )
-
-    @model_validator(mode="after")
-    def _key_where_needed(self) -> Self:
-        if self.integrity == "hmac" and self.hmac_key is None:
-            raise ConfigError(Problem("integrity=hmac needs an hmac_key", ("hmac_key",)))
-        if self.integrity != "hmac" and self.hmac_key is not None:
-            raise ConfigError(Problem("there is an hmac_key, which only integrity=hmac uses", ("integrity",)))
-        return self
 
     def build(self) -> "FileSink":
         """Open the file; raise ConfigError where that cannot work."""
@@ -97,7 +80,7 @@ class FileSinkConfig(SinkConfig):
             fsync_events=self.fsync_events,
             mode=int(self.mode, 8),
             integrity=self.integrity,
-            hmac_key=None if self.hmac_key is None else self.hmac_key.get_secret_value(),
+            hmac_key=self.key,
         )
         try:
             sink.open()
@@ -120,7 +103,7 @@ class FileSinkConfig(SinkConfig):
         return problems or _locking_problems(self.path)
 
 
-class FileSink:
+class FileSink(LineSink):
     """Appends records to a file and rotates it. Thread-safe; see the module for the guarantees.
 
     Args:
@@ -174,7 +157,6 @@ class FileSink:
             let_go=self._let_go,
             looked=self._looked,
         )
-        self._append = self._live.append
         self._durability = Durability(self._system, self._live, self._directory, fsync=fsync, fsync_events=events)
         self._upkeep = Upkeep(
             self._system,
@@ -187,14 +169,13 @@ class FileSink:
             syncs=self._syncs,
         )
         self._sealer: Sealer | None = None if integrity == "none" else Sealer(self._append_sealed, key)
-        # How a record is taken, where more is to be done than to append its line.
-        self._take: Callable[[Record], None] | None = self._append_and_sync if self._syncs else None
+        take: Callable[[Record], None] | None = self._append_and_sync if self._syncs else None
         if self._sealer is not None:
-            self._take = self._sealer.append
+            take = self._sealer.append
+        super().__init__(self._live.append, take)
         self._defer: Defer | None = None
         self._report: Callable[[str], None] = lambda text: None
         self._reported: str | None = None
-        self._turns = Turns(self._write)
         self._begin()
 
     def _begin(self) -> None:
@@ -219,39 +200,6 @@ class FileSink:
                     self._live.open()
             except OSError as error:
                 raise_as_sink_error(error, 0)
-
-    def write(self, batch: Sequence[Record], /) -> None:
-        """Append each record as one line with one `os.write`.
-
-        What a signal handler or finaliser writes in the middle of that, in the same thread, comes behind it.
-        """
-        turns = self._turns
-        with turns.lock:
-            if turns.busy or turns.held:
-                turns.write(batch)
-                return
-            turns.busy = True
-            try:
-                self._write(batch)
-            finally:
-                turns.busy = False
-            if turns.held:
-                turns.settle()  # or else they come before the next batch
-
-    def _write(self, batch: Sequence[Record]) -> None:
-        taken, take = 0, self._take
-        try:
-            for record in batch:
-                if take is not None:
-                    take(record)
-                else:
-                    self._append(record.line)
-                taken += 1
-        except OSError as error:
-            raise_as_sink_error(error, taken)
-        except SinkError as error:
-            error.taken = taken
-            raise
 
     def _append_and_sync(self, record: Record) -> None:
         self._durability.append(record, self._defer)

@@ -2,18 +2,22 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from structllm._options import Problem
 from structllm._types import Record
 from structllm.chain import first_link, hasher, seal
 from structllm.errors import ConfigError, SinkError, SinkRejected
+from structllm.sinks.config import SinkConfig, octal_mode
 
 Integrity = Literal["none", "chain", "hmac"]
 
 NOT_SYNCED = "not_synced"
 """Reason of a record that is written, but not confirmed by the disk."""
 
-LEAST_KEY_CHARS = 16
+_LEAST_KEY_CHARS = 16
 
 _MOST_WRITERS = 10_000  # a process has one for each logger; one that is forgotten and comes back begins at 1 again
 
@@ -24,12 +28,38 @@ _InDoubt: TypeAlias = tuple[str, Record, bytes, _Head]
 """What `_put` was given: writer, record, sealed line, and the head that it makes."""
 
 
+class SealedSinkConfig(SinkConfig):
+    """Settings of sinks that keep files, and seal their lines where that is asked for."""
+
+    mode: Annotated[str, AfterValidator(octal_mode)] = Field(default="0600", description="Permissions, octal.")
+    integrity: Integrity = Field(
+        default="none",
+        description="Add `sink_seq` and `hash` to each line, for `structllm verify`: none, chain, hmac.",
+    )
+    hmac_key: SecretStr | None = Field(
+        default=None, min_length=_LEAST_KEY_CHARS, description="The key of integrity=hmac; in no URL, and never shown."
+    )
+
+    @model_validator(mode="after")
+    def _key_where_needed(self) -> Self:
+        if self.integrity == "hmac" and self.hmac_key is None:
+            raise ConfigError(Problem("integrity=hmac needs an hmac_key", ("hmac_key",)))
+        if self.integrity != "hmac" and self.hmac_key is not None:
+            raise ConfigError(Problem("there is an hmac_key, which only integrity=hmac uses", ("integrity",)))
+        return self
+
+    @property
+    def key(self) -> str | None:
+        """The key, in plain text."""
+        return None if self.hmac_key is None else self.hmac_key.get_secret_value()
+
+
 def key_for(integrity: Integrity, key: str | bytes | None) -> bytes | None:
     """Return the key of `hmac`; None for what needs none. Raises ConfigError where it is missing or too short."""
     if integrity != "hmac":
         return None
-    if not key or len(key) < LEAST_KEY_CHARS:
-        raise ConfigError(f"file sink: integrity=hmac needs an hmac_key of at least {LEAST_KEY_CHARS} characters")
+    if not key or len(key) < _LEAST_KEY_CHARS:
+        raise ConfigError(f"file sink: integrity=hmac needs an hmac_key of at least {_LEAST_KEY_CHARS} characters")
     return key.encode() if isinstance(key, str) else key
 
 

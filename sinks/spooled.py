@@ -15,7 +15,7 @@ Units: sizes in bytes, times in seconds.
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -24,14 +24,13 @@ from structllm._system import System
 from structllm._types import Defer, Record
 from structllm.archive.names import Compression
 from structllm.archive.store import Store
-from structllm.errors import SinkError
 from structllm.sinks.archiver import Archiver, waiting_of
 from structllm.sinks.failures import raise_as_sink_error
 from structllm.sinks.integrity import Integrity, Sealer, key_for
 from structllm.sinks.sealing import SegmentSealer
 from structllm.sinks.segment import LiveSegment
 from structllm.sinks.spool import Spool
-from structllm.sinks.turns import Turns
+from structllm.sinks.turns import LineSink
 
 _RESCAN_S = 60.0  # after which to look for segments that other processes have left
 _FIRST_SCAN_S = 1.0
@@ -39,7 +38,7 @@ _BUSY_PAUSE_S = 0.05
 _CLOSE_S = 2.0  # that closing waits for what it ended to be archived
 
 
-class SpooledSink:
+class SpooledSink(LineSink):
     """Appends records to segments in a spool, and has them archived. Thread-safe.
 
     Args:
@@ -82,12 +81,11 @@ class SpooledSink:
             begun=self._run_in,
             ended=partial(self._run_in, 0.0),
         )
-        self._append = self._segment.append
         self.archiver = Archiver(
             self.spool, SegmentSealer(self.spool, compression), store, clock=self._system.monotonic
         )
         self._chain = None if integrity == "none" else Sealer(self._append_sealed, key_for(integrity, hmac_key))
-        self._turns = Turns(self._write)
+        super().__init__(self._segment.append, None if self._chain is None else self._chain.append)
         self._defer: Defer | None = None
         self._report: Callable[[str], None] = lambda text: None
         self._begin()
@@ -116,38 +114,8 @@ class SpooledSink:
             except OSError as error:
                 raise_as_sink_error(error, 0)
 
-    def write(self, batch: Sequence[Record], /) -> None:
-        """Append each record to this process's segment, with one `os.write`."""
-        turns = self._turns
-        with turns.lock:
-            if turns.busy or turns.held:
-                turns.write(batch)
-                return
-            turns.busy = True
-            try:
-                self._write(batch)
-            finally:
-                turns.busy = False
-            if turns.held:
-                turns.settle()
-
-    def _write(self, batch: Sequence[Record]) -> None:
-        taken = 0
-        try:
-            for record in batch:
-                if self._chain is not None:
-                    self._chain.append(record)
-                else:
-                    self._append(record.line)
-                taken += 1
-        except OSError as error:
-            raise_as_sink_error(error, taken)
-        except SinkError as error:
-            error.taken = taken
-            raise
-
     def _append_sealed(self, line: bytes, record: Record) -> None:
-        self._append(line)
+        self._segment.append(line)
 
     def flush(self, timeout_s: float, /) -> bool:
         """Return True only if everything written is in the archive, within `timeout_s` seconds.

@@ -157,7 +157,7 @@ def _variables(key: str, secret: str) -> dict[str, str]:
 
 
 def _started(program: str, directory: Path, key: str, secret: str) -> tuple["subprocess.Popen[bytes]", str]:
-    ports = dict(zip((*_PORTS, *_MORE_PORTS), _free_ports(len(_PORTS) + len(_MORE_PORTS)), strict=True))
+    ports = dict(zip((*_PORTS, *_MORE_PORTS), free_ports(len(_PORTS) + len(_MORE_PORTS)), strict=True))
     actions = ["Admin", "Read", "Write", "List"]
     who = {"name": "demo", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
     config = directory / "identities.json"
@@ -179,7 +179,7 @@ def _started(program: str, directory: Path, key: str, secret: str) -> tuple["sub
     return process, f"http://127.0.0.1:{ports['s3.port']}"
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on at this moment."""
     sockets = [socket.socket() for _ in range(count)]
     try:

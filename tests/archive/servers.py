@@ -6,7 +6,6 @@ Each is a process of its own, started with a deadline and ended by its pid. Keys
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from structllm.demo.storage import free_ports
 from tests.waiting import comes_true
 
 START_S = 30.0
@@ -217,15 +217,3 @@ class Rclone(Server):
             "--vfs-cache-mode=off",
             str(self.directory),
         ]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on at this moment."""
-    with_sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in with_sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in with_sockets]
-    finally:
-        for each in with_sockets:
-            each.close()

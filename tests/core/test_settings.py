@@ -736,7 +736,13 @@ class TestSchema:
         forms = schema["$defs"]["LLMSettings"]["properties"]["sinks"]["items"]["anyOf"]
 
         named = [form["$ref"].rpartition("/")[2] for form in forms if "$ref" in form]
-        assert ["FileSinkConfig", "MemorySinkConfig", "StdoutSinkConfig"] == named
+        assert [
+            "DirectorySinkConfig",
+            "FileSinkConfig",
+            "MemorySinkConfig",
+            "S3SinkConfig",
+            "StdoutSinkConfig",
+        ] == named
         assert "string" == forms[0]["type"]
         assert ["path", "type"] == schema["$defs"]["FileSinkConfig"]["required"]
 

@@ -27,7 +27,7 @@ A_PATH = "this looks like a path, which belongs in log_file= (setting completion
 SETTINGS_EXPECTED = (
     "settings (argument): must be LLMSettings or a mapping of settings, e.g. {'completion_log_level': 'DEBUG'}"
 )
-TYPES = "(installed: file, memory, stdout)"
+TYPES = "(installed: directory, file, memory, s3, stdout)"
 
 
 @pytest.fixture(autouse=True)
@@ -340,7 +340,7 @@ class TestSinks:
         [
             ("flie:a", f"LLM__SINKS (env): sink 0: unknown type 'flie'; did you mean 'file'? {TYPES}"),
             ('[{"type": "flie"}]', f"LLM__SINKS (env): sink 0: unknown type 'flie'; did you mean 'file'? {TYPES}"),
-            ("stdout: s3x:", f"LLM__SINKS (env): sink 1: unknown type {TYPES}"),
+            ("stdout: s3x:", f"LLM__SINKS (env): sink 1: unknown type 's3x'; did you mean 's3'? {TYPES}"),
             ('[{"type": "file"}]', "LLM__SINKS (env): sink 0: path: is missing, it has no default"),
             (
                 "[,]",

@@ -24,6 +24,7 @@ from structllm.sinks.registry import (
 from structllm.sinks.stdout import StdoutSinkConfig
 
 HOW_TO_WRITE = "a sink URL begins with its type and ':', as in 'file:logs/llm.jsonl' or 'stdout:?format=console'"
+TYPES = "(installed: directory, file, memory, s3, stdout)"
 
 
 def problems(given: object) -> list[str]:
@@ -57,6 +58,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 PLUGIN = """
 from typing import Literal
 from structllm.sinks.config import SinkConfig
+
 
 class QueueConfig(SinkConfig):
     type: Literal["queue"] = "queue"
@@ -182,10 +184,13 @@ class TestLoadSinkConfig:
     @pytest.mark.parametrize(
         ("given", "expected"),
         [
-            ({"type": "flie"}, "unknown type 'flie'; did you mean 'file'? (installed: file, memory, stdout)"),
-            ({"type": "zzz-private"}, "unknown type (installed: file, memory, stdout)"),
-            ({"path": "a"}, "'type' is missing (installed: file, memory, stdout)"),
-            ({"type": 7}, "'type' must be text (installed: file, memory, stdout)"),
+            (
+                {"type": "flie"},
+                f"unknown type 'flie'; did you mean 'file'? {TYPES}",
+            ),
+            ({"type": "zzz-private"}, f"unknown type {TYPES}"),
+            ({"path": "a"}, f"'type' is missing {TYPES}"),
+            ({"type": 7}, f"'type' must be text {TYPES}"),
             ({"type": "file"}, "path (argument): is missing, it has no default"),
             (
                 {"type": "file", "path": "a", "max_byte": 1},
@@ -205,8 +210,8 @@ class TestLoadSinkConfig:
     def test_all_problems_at_once(self) -> None:
         """Every wrong setting of a sink is told, not only the first."""
         assert [
-            "max_bytes (argument): must be at least 1,024",
             "mode (argument): must be text",
+            "max_bytes (argument): must be at least 1,024",
         ] == problems({"type": "file", "path": "a", "max_bytes": 3, "mode": 600})
 
     def test_direct_construction_reports_the_same_way(self) -> None:
@@ -246,8 +251,8 @@ class TestSinkUrls:
     @pytest.mark.parametrize(
         ("url", "expected"),
         [
-            ("flie:a", "unknown type 'flie'; did you mean 'file'? (installed: file, memory, stdout)"),
-            ("C:\\logs\\x", "unknown type (installed: file, memory, stdout)"),
+            ("flie:a", f"unknown type 'flie'; did you mean 'file'? {TYPES}"),
+            ("C:\\logs\\x", f"unknown type {TYPES}"),
             (
                 "logs/x.jsonl",
                 f"no sink URL; {HOW_TO_WRITE}",
