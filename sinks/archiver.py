@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from structllm._backoff import Backoff
+from structllm._system import LockingImpossible
 from structllm.archive.manifest import Manifest
 from structllm.archive.names import SegmentName
 from structllm.archive.store import ObjectExists, Store, StoreRefused, StoreUnavailable
@@ -64,6 +65,7 @@ class Archiver:
         self._backoffs: dict[SegmentName, Backoff] = {}
         self._failures: Counter[SegmentName] = Counter()
         self._refusals: Counter[SegmentName] = Counter()
+        self._stored: set[SegmentName] = set()  # whose lines are stored, and whose manifest is not
         self.last_error: str | None = None
         self.last_reason: str | None = None
         self.last_quarantined: str | None = None
@@ -114,7 +116,11 @@ class Archiver:
         try:
             with self._spool.archiving() as alone:
                 yield alone
-        except OSError:
+        except LockingImpossible:
+            self._note(f"the file system of {self._spool.directory} has no locks", "no_lock")
+            yield False
+        except OSError as error:
+            self._complain(error)
             yield False
         finally:
             self._lock.release()
@@ -134,6 +140,7 @@ class Archiver:
         return False
 
     def _store_all(self) -> float | None:
+        self._spool.sweep()
         waiting = self._spool.sealed_segments()
         self._forget(waiting)
         if (pause_s := self._down.pause_s()) > 0 and waiting:
@@ -151,9 +158,11 @@ class Archiver:
                 failures += 1
                 if failures >= _MOST_FAILURES:
                     self._down.fail()
-                    return self._down.pause_s()
+                    return max(0.0, self._down.pause_s())
             except StoreRefused as error:
                 self._refuse(segment, str(error), error.reason)
+            except OSError as error:  # of this segment alone, perhaps; if not, the others meet it as well
+                self._fail(segment, f"{segment.path}: {error.strerror or error}", "spool_error")
             else:
                 failures = 0
                 self._down.reset()
@@ -167,6 +176,24 @@ class Archiver:
     def _deliver(self, segment: SealedSegment) -> None:
         """Store a segment and then its manifest, and delete both here."""
         manifest = self._sealer.manifest_of(segment)
+        if segment.name not in self._stored and not self._store_lines(segment, manifest):
+            return
+        self._stored.add(segment.name)
+        data = manifest.to_json()
+        with suppress(ObjectExists):  # the same, or one of a copy of this spool, that tells the same of the same bytes
+            digest = hashlib.sha256(data).hexdigest()
+            self._store.put(manifest.key, data, sha256=digest, metadata={})
+        self._spool.remove(segment.path, segment.stem + ".json", segment.stem + ".try")
+        if manifest.final:
+            self._spool.remove(self._spool.head_of(segment.name.owner))
+        self._counts["uploaded"] += 1
+        self._counts["uploaded_bytes"] += manifest.size_bytes
+        self._failures.pop(segment.name, None)
+        self._backoffs.pop(segment.name, None)
+        self.last_error = self.last_reason = None
+
+    def _store_lines(self, segment: SealedSegment, manifest: Manifest) -> bool:
+        """Store the lines of a segment; return False where somebody else's object is in the way."""
         body = self._spool.read(segment.path)
         in_doubt = self._is_in_doubt(segment)
         with suppress(OSError):  # then an answer that is lost, and may not be asked for, leads to quarantine
@@ -176,20 +203,9 @@ class Archiver:
         except ObjectExists:
             if not self._is_there(manifest, in_doubt):
                 self._quarantine(segment, f"another object is at {manifest.object_key}", "other_object")
-                return
+                return False
             self._counts["found_there"] += 1
-        data = manifest.to_json()
-        with suppress(ObjectExists):  # the same, or one of a copy of this spool, that tells the same of the same bytes
-            digest = hashlib.sha256(data).hexdigest()
-            self._store.put(manifest.key, data, sha256=digest, metadata={})
-        self._spool.remove(segment.path, segment.stem + ".json", segment.stem + ".try")
-        if manifest.final:
-            self._spool.remove(self._spool.head_of(segment.name.owner))
-        self._counts["uploaded"] += 1
-        self._counts["uploaded_bytes"] += len(body)
-        self._failures.pop(segment.name, None)
-        self._backoffs.pop(segment.name, None)
-        self.last_error = self.last_reason = None
+        return True
 
     def _is_in_doubt(self, segment: SealedSegment) -> bool:
         """Return whether an earlier try of ours may have stored it."""
@@ -252,6 +268,7 @@ class Archiver:
         for table in known:
             for name in table.keys() - names:
                 del table[name]
+        self._stored &= names
 
 
 def waiting_of(spool: Spool, owner: str | None = None) -> dict[str, int]:

@@ -13,14 +13,14 @@ from structllm.archive.names import Compression
 from structllm.archive.store import Store, StoreError
 from structllm.errors import ConfigError, MissingExtra, SinkError
 from structllm.figures import counted
-from structllm.sinks.integrity import SealedSinkConfig
+from structllm.sinks.integrity import LineSinkConfig
 from structllm.sinks.spool import Spool
 from structllm.sinks.spooled import SpooledSink
 
 _MOST_PLACE_CHARS = 40
 
 
-class ArchiveSinkConfig(SealedSinkConfig):
+class ArchiveSinkConfig(LineSinkConfig):
     """Base of the settings of sinks that archive. A subclass adds where to, as `open_store()` and `place`."""
 
     spool_dir: LogPath = Field(
@@ -84,6 +84,8 @@ class ArchiveSinkConfig(SealedSinkConfig):
             segment_max_bytes=self.segment_max_bytes,
             segment_max_age_s=self.segment_max_age_s,
             spool_max_bytes=self.spool_max_bytes,
+            fsync=self.fsync,
+            fsync_events=self.fsync_events,
             mode=int(self.mode, 8),
             integrity=self.integrity,
             hmac_key=self.key,

@@ -2,16 +2,31 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from structllm._system import System
 from structllm._types import Defer, Record
 from structllm.errors import SinkRejected
-from structllm.sinks.live import LiveFile
 
 Fsync = Literal["never", "interval", "always"]
 
 _INTERVAL_S = 1.0
+
+
+class Appendable(Protocol):
+    """What lines are appended to.
+
+    Attributes:
+        fd: The open file, or -1.
+        is_new: Whether the file's name has appeared since this was last set to False.
+    """
+
+    fd: int
+    is_new: bool
+
+    def append(self, line: bytes) -> None:
+        """Append one line. Raises OSError or SinkError."""
+        ...
 
 
 class Durability:
@@ -28,7 +43,7 @@ class Durability:
     """
 
     def __init__(
-        self, system: System, live: LiveFile, directory: str, *, fsync: Fsync, fsync_events: frozenset[str]
+        self, system: System, live: Appendable, directory: str, *, fsync: Fsync, fsync_events: frozenset[str]
     ) -> None:
         self._system = system
         self._live = live
@@ -76,7 +91,7 @@ class Durability:
             if self._sync_at_s is None:
                 self._sync_at_s = now + _INTERVAL_S
                 if defer is not None:
-                    defer(_INTERVAL_S, self._sync_unlocked)
+                    defer(_INTERVAL_S, self.sync_if_due)
             elif defer is None and now >= self._sync_at_s and not self._sync():
                 self._lost = True
 
@@ -97,8 +112,8 @@ class Durability:
         files = self._take_unsynced()
         return self._sync_all(files, self._live.fd)
 
-    def _sync_unlocked(self) -> None:
-        """The same without keeping writers waiting."""
+    def sync_if_due(self) -> None:
+        """Sync what waits for that, without keeping writers waiting. Called without the lock."""
         with self._lock:
             if self._sync_at_s is None:
                 return  # done since, with an event that could not wait

@@ -14,30 +14,30 @@ thread (`upkeep.py`). With `integrity`, each line is sealed (`integrity.py`).
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from structllm._options import SPLIT, LogPath, Word
+from structllm._options import LogPath
 from structllm._system import LockingImpossible, System
-from structllm._types import Defer, Record
+from structllm._types import Defer
 from structllm.errors import ConfigError, SinkError
-from structllm.sinks.durability import Durability, Fsync
+from structllm.sinks.durability import Fsync
 from structllm.sinks.failures import raise_as_sink_error
-from structllm.sinks.integrity import Integrity, SealedSinkConfig, Sealer, key_for
+from structllm.sinks.integrity import Integrity, LineSinkConfig
+from structllm.sinks.lines import LineSink
 from structllm.sinks.live import LiveFile
 from structllm.sinks.rotation import LogFiles
-from structllm.sinks.turns import LineSink
 from structllm.sinks.upkeep import Compression, Upkeep
 
 _MOST_NAME_BYTES = 235  # most file systems take 255, and what waits for its deletion has 18 more
 _UPKEEP_AFTER_S = 1.0  # after opening: what an earlier process left is no reason to make the first event wait
 
 
-class FileSinkConfig(SealedSinkConfig):
+class FileSinkConfig(LineSinkConfig):
     """Settings of the file sink."""
 
     type: Literal["file"] = "file"
@@ -55,12 +55,6 @@ class FileSinkConfig(SealedSinkConfig):
     )
     compression: Compression = Field(
         default="none", description="Compress rotated files in the background: none, gzip or zstd."
-    )
-    fsync: Fsync = Field(
-        default="never", description="Wait for the disk: never, once a second in the background (interval), or always."
-    )
-    fsync_events: Annotated[frozenset[Word], SPLIT] = Field(
-        default=frozenset(), description="Event types after which to wait for the disk in any case."
     )
 
     def build(self) -> "FileSink":
@@ -142,14 +136,10 @@ class FileSink(LineSink):
         hmac_key: str | bytes | None = None,
         system: System | None = None,
     ) -> None:
-        self._system = system or System()
-        key = key_for(integrity, hmac_key)
-        events = frozenset(fsync_events)
-        self._syncs = fsync != "never" or bool(events)
-        files = LogFiles(self._system, os.path.abspath(path))
-        self._directory = files.directory
+        system = system or System()
+        files = LogFiles(system, os.path.abspath(path))
         self._live = LiveFile(
-            self._system,
+            system,
             files,
             max_bytes=max_bytes,
             backup_count=backup_count,
@@ -157,9 +147,18 @@ class FileSink(LineSink):
             let_go=self._let_go,
             looked=self._looked,
         )
-        self._durability = Durability(self._system, self._live, self._directory, fsync=fsync, fsync_events=events)
+        super().__init__(
+            system,
+            self._live,
+            files.directory,
+            fsync=fsync,
+            fsync_events=fsync_events,
+            integrity=integrity,
+            hmac_key=hmac_key,
+        )
+        self._directory = files.directory
         self._upkeep = Upkeep(
-            self._system,
+            system,
             files,
             backup_count=backup_count,
             max_age_s=max_age_s,
@@ -168,29 +167,17 @@ class FileSink(LineSink):
             mode=mode,
             syncs=self._syncs,
         )
-        self._sealer: Sealer | None = None if integrity == "none" else Sealer(self._append_sealed, key)
-        take: Callable[[Record], None] | None = self._append_and_sync if self._syncs else None
-        if self._sealer is not None:
-            take = self._sealer.append
-        super().__init__(self._live.append, take)
-        self._defer: Defer | None = None
-        self._report: Callable[[str], None] = lambda text: None
         self._reported: str | None = None
         self._begin()
 
     def _begin(self) -> None:
-        self._turns.begin()
-        self._durability.begin(self._turns.lock)
+        self._begin_lines()
         self._upkeep_round = 0  # the job that is awaited; those before it have been replaced
         self._upkeep_at_s = self._system.monotonic() + _UPKEEP_AFTER_S
 
     def defer_to(self, defer: Defer) -> None:
         """Have deletion, compression and fsync by interval done in another thread."""
         self._defer = defer
-
-    def report_to(self, report: Callable[[str], None]) -> None:
-        """Have people told, on stderr, when the file cannot be rotated."""
-        self._report = report
 
     def open(self) -> None:
         """Open the file now rather than at the first write. Raises SinkUnavailable or SinkRejected."""
@@ -201,23 +188,10 @@ class FileSink(LineSink):
             except OSError as error:
                 raise_as_sink_error(error, 0)
 
-    def _append_and_sync(self, record: Record) -> None:
-        self._durability.append(record, self._defer)
-
-    def _append_sealed(self, line: bytes, record: Record) -> None:
-        if self._syncs:
-            self._durability.append(record._replace(line=line), self._defer)
-        else:
-            self._append(line)
-
     def flush(self, timeout_s: float, /) -> bool:
         """Return whether what was written is where `fsync` wants it; in the middle of a write nobody knows: False."""
         with self._turns.take() as mine:
             return mine and not self._turns.held and self._settle()
-
-    def _settle(self) -> bool:
-        sealed = self._sealer is None or self._sealer.settle()
-        return self._live.settle() and (not self._syncs or self._durability.confirm()) and sealed
 
     def close(self) -> None:
         """Look after what was written, sync it where `fsync` says so, and close the file; after a write under way."""
@@ -231,22 +205,13 @@ class FileSink(LineSink):
         self._settle()
         self._live.close()
 
-    def __del__(self) -> None:
-        """Close the files of a sink that was dropped without `close`: nobody collects a descriptor, a number."""
-        with suppress(Exception):
-            self._live.close()
-            self._durability.abandon()
-
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child, with a lock and open files of its own.
 
         The old lock may be held by a thread that exists in the parent alone, and with an open file parent and child
         would share its lock.
         """
-        self._live.close()
-        self._durability.abandon()
-        if self._sealer is not None:
-            self._sealer.begin()
+        self._abandon()
         self._begin()
 
     def health(self) -> Mapping[str, Any]:
@@ -254,9 +219,6 @@ class FileSink(LineSink):
         with self._turns.lock:
             counts = {**self._live.health(), **self._durability.health(), **self._upkeep.health()}
             return {**counts, "degraded": self._live.degraded}
-
-    def _let_go(self, fd: int) -> None:
-        self._durability.let_go(fd)
 
     def _looked(self, now: float) -> None:
         """See to deletion and compression from time to time, and say when there are no locks."""

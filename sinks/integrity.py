@@ -6,11 +6,12 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from structllm._options import Problem
+from structllm._options import SPLIT, Problem, Word
 from structllm._types import Record
 from structllm.chain import first_link, hasher, seal
 from structllm.errors import ConfigError, SinkError, SinkRejected
 from structllm.sinks.config import SinkConfig, octal_mode
+from structllm.sinks.durability import Fsync
 
 Integrity = Literal["none", "chain", "hmac"]
 
@@ -28,10 +29,16 @@ _InDoubt: TypeAlias = tuple[str, Record, bytes, _Head]
 """What `_put` was given: writer, record, sealed line, and the head that it makes."""
 
 
-class SealedSinkConfig(SinkConfig):
-    """Settings of sinks that keep files, and seal their lines where that is asked for."""
+class LineSinkConfig(SinkConfig):
+    """Settings of sinks that append lines to files: their permissions, when they are on the disk, and seals."""
 
     mode: Annotated[str, AfterValidator(octal_mode)] = Field(default="0600", description="Permissions, octal.")
+    fsync: Fsync = Field(
+        default="never", description="Wait for the disk: never, once a second in the background (interval), or always."
+    )
+    fsync_events: Annotated[frozenset[Word], SPLIT] = Field(
+        default=frozenset(), description="Event types after which to wait for the disk in any case."
+    )
     integrity: Integrity = Field(
         default="none",
         description="Add `sink_seq` and `hash` to each line, for `structllm verify`: none, chain, hmac.",

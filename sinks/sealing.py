@@ -8,6 +8,7 @@ import orjson
 
 from structllm.archive.manifest import Manifest, Summary, summarise
 from structllm.archive.names import SUFFIXES, Compression, SegmentName, compression_of
+from structllm.archive.store import StoreRefused
 from structllm.sinks.spool import OpenSegment, SealedSegment, Spool
 
 _ZSTD_LEVEL = 3
@@ -56,6 +57,11 @@ class SegmentSealer:
             if fd is None:
                 return None
             sealed = self._sealed_already(segment.name)
+            if sealed is not None:
+                try:
+                    self._note_head(sealed.name, self.manifest_of(sealed))  # its maker may not have come so far
+                except StoreRefused:
+                    sealed = None  # damaged, and the lines are still here
             if sealed is None:
                 content = spool.content(fd)
                 whole = content[: content.rfind(b"\n") + 1]
@@ -71,13 +77,19 @@ class SegmentSealer:
         """Return the manifest of a sealed segment; made anew, but for what only its maker knew, where it is gone."""
         body = self._spool.read(sealed.path)
         try:
-            manifest = Manifest.from_json(self._spool.read(sealed.stem + ".json"))
+            manifest: Manifest | None = Manifest.from_json(self._spool.read(sealed.stem + ".json"))
+        except (FileNotFoundError, ValueError):
+            manifest = None
+        if manifest is not None:
             if manifest.sha256 == hashlib.sha256(body).hexdigest():
                 return manifest
-        except (OSError, ValueError):
-            pass
+            raise StoreRefused("damaged", f"{sealed.path} is not what was sealed; look at the disk")
         compression = compression_of(sealed.path)
-        return _manifest(sealed.name, body, compression, summarise(_lines(_unpacked(body, compression))), None, False)
+        try:
+            lines = _lines(_unpacked(body, compression))
+        except Exception:  # each library has errors of its own
+            raise StoreRefused("damaged", f"{sealed.path} cannot be unpacked; look at the disk") from None
+        return _manifest(sealed.name, body, compression, summarise(lines), None, False)
 
     def _sealed_already(self, name: SegmentName) -> SealedSegment | None:
         return next((sealed for sealed in self._spool.sealed_segments() if sealed.name == name), None)
@@ -94,11 +106,12 @@ class SegmentSealer:
         sealed = SealedSegment(name, f"{spool.sealed}/{name.stem}{SUFFIXES[self._compression]}")
         spool.put(sealed.stem + ".json", manifest.to_json())
         spool.put(sealed.path, body)
-        spool.put(
-            spool.head_of(name.owner),
-            orjson.dumps({"number": name.number, "sha256": manifest.sha256, "previous": previous}),
-        )
+        self._note_head(name, manifest)
         return sealed
+
+    def _note_head(self, name: SegmentName, manifest: Manifest) -> None:
+        head = {"number": name.number, "sha256": manifest.sha256, "previous": manifest.previous_sha256}
+        self._spool.put(self._spool.head_of(name.owner), orjson.dumps(head))
 
     def _head(self, owner: str) -> dict[str, Any]:
         """Return what is known of the owner's last sealed segment. A hint: without it a manifest names no previous."""

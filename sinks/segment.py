@@ -30,8 +30,11 @@ class LiveSegment:
         spool_max_bytes: What may be in the spool.
         begun: Called when a segment is begun, with the seconds until it is too old.
         ended: Called when a segment has ended because it is large or old.
+        let_go: Takes the descriptor of a segment that has ended, and closes it; the lock goes with that.
 
     Attributes:
+        fd: The open segment, or -1.
+        is_new: Whether a segment has been begun since this was last set to False.
         owner: Whose segments these are; another one after `begin`.
         number: Of the last segment; 0 before the first.
         ends_at_s: When the open segment is too old, in monotonic seconds.
@@ -47,6 +50,7 @@ class LiveSegment:
         spool_max_bytes: int,
         begun: Callable[[float], None],
         ended: Callable[[], None],
+        let_go: Callable[[int], None],
     ) -> None:
         self._system = system
         self._spool = spool
@@ -56,19 +60,21 @@ class LiveSegment:
         self._room_bytes = spool_max_bytes - max(self._max_bytes, _LARGEST_LINE_BYTES)
         self._begun = begun
         self._ended = ended
+        self._let_go = let_go
         self.begin()
 
     def begin(self) -> None:
         """Begin anew, with an owner of its own."""
         self.owner = new_owner(socket.gethostname(), self._system.token() + self._system.token()[:4])
         self.number = 0
+        self.is_new = False
         self._recent: list[bytes] = []  # lines since the last look, to be written again if their file is deleted
         self._look_at_s = -math.inf
         self._used_bytes = 0
         self._forget()
 
     def _forget(self) -> None:
-        self._fd = -1
+        self.fd = -1
         self._name: SegmentName | None = None
         self._id: tuple[int, int] | None = None
         self._size_bytes = 0
@@ -98,7 +104,7 @@ class LiveSegment:
             self.end()
             self._ended()
         self._make_sure_of_room(len(line))
-        if self._fd < 0:
+        if self.fd < 0:
             self._start(now_s)
         try:
             self._put(line)
@@ -107,7 +113,7 @@ class LiveSegment:
                 raise
             self._start_again(now_s)  # the host has closed all descriptors, as daemons do
             self._put(line)
-        if self._system.seek(self._fd, 0, os.SEEK_CUR) != self._size_bytes and not self._is_ours():
+        if self._system.seek(self.fd, 0, os.SEEK_CUR) != self._size_bytes and not self._is_ours():
             self._start_again(now_s)  # and has opened a file of its own under the number
             self._put(line)
         self._recent.append(line)
@@ -117,12 +123,14 @@ class LiveSegment:
 
         One in which nothing could be written goes on: nobody would archive it, and its number would be missing.
         """
-        if self._fd < 0 or self._name is None or not (self._size_bytes or final):
+        if self.fd < 0 or self._name is None or not (self._size_bytes or final):
             return
         if final:
             with suppress(OSError):  # then nothing says so
                 self._system.rename(self._spool.path_of(self._name), self._spool.path_of(self._name, final=True))
-        self.close()
+        if self._is_ours():
+            self._let_go(self.fd)
+        self._forget()
         self._recent.clear()
 
     def end_for_good(self) -> None:
@@ -131,7 +139,7 @@ class LiveSegment:
             return
         self.settle()
         with suppress(OSError, SinkError):
-            if self._fd < 0:  # the last one with lines has ended: an empty one stands for the end
+            if self.fd < 0:  # the last one with lines has ended: an empty one stands for the end
                 self._start(self._system.monotonic())
         self.end(final=True)
 
@@ -152,7 +160,7 @@ class LiveSegment:
     def look(self, now_s: float) -> None:
         """Write again what was in a file that somebody deleted, and see how full the spool is."""
         self._look_at_s = now_s + _LOOK_INTERVAL_S
-        if self._fd >= 0 and self._is_ours() and not self._system.status_of(self._fd).st_nlink:
+        if self.fd >= 0 and self._is_ours() and not self._system.status_of(self.fd).st_nlink:
             lost = self._recent.copy()
             self.close()
             self._start_again(now_s)
@@ -163,14 +171,14 @@ class LiveSegment:
 
     def close(self) -> None:
         """Close the file; its lock goes with that, unless a parent process has it open."""
-        if self._fd >= 0 and self._is_ours():
+        if self.fd >= 0 and self._is_ours():
             with suppress(OSError):
-                self._system.close(self._fd)
+                self._system.close(self.fd)
         self._forget()
 
     def _put(self, line: bytes) -> None:
         data = b"\n" + line if self._torn else line
-        written = self._system.write(self._fd, data)
+        written = self._system.write(self.fd, data)
         self._size_bytes += written
         self._used_bytes += written
         if written == len(data):
@@ -178,7 +186,7 @@ class LiveSegment:
             return
         # Nobody else writes this file, so what is torn can be taken back; or else the next line ends it.
         try:
-            self._system.resize(self._fd, self._size_bytes - written)
+            self._system.resize(self.fd, self._size_bytes - written)
             self._size_bytes -= written
         except OSError:
             self._torn = self._torn or written > 0
@@ -202,8 +210,9 @@ class LiveSegment:
         else:
             raise OSError(errno.EBUSY, "the new segment is locked by another process")
         status = self._system.status_of(fd)
-        self._fd, self._name, self._id, self.number = fd, name, (status.st_dev, status.st_ino), number
+        self.fd, self._name, self._id, self.number = fd, name, (status.st_dev, status.st_ino), number
         self.ends_at_s = now_s + self._max_age_s
+        self.is_new = True
         self._begun(self._max_age_s)
 
     def _start_again(self, now_s: float) -> None:
@@ -214,7 +223,7 @@ class LiveSegment:
     def _is_ours(self) -> bool:
         """Return whether the descriptor is that of our file: the host may have closed it and opened another."""
         try:
-            status = self._system.status_of(self._fd)
+            status = self._system.status_of(self.fd)
         except OSError as error:
             return error.errno != errno.EBADF
         return (status.st_dev, status.st_ino) == self._id

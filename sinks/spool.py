@@ -15,6 +15,7 @@ from typing import NamedTuple
 from structllm._system import LockingImpossible, System
 from structllm.archive.names import SUFFIXES, SegmentName
 from structllm.errors import SinkUnavailable
+from structllm.sinks.rotation import file_id
 
 FINAL = ".final"
 """In the name of a segment whose owner has closed: none comes behind it."""
@@ -69,6 +70,7 @@ class Spool:
     def __init__(self, system: System, directory: str, mode: int = 0o600) -> None:
         self._system = system
         self._mode = mode
+        self._locked: list[int] = []  # descriptors of what this process has locked for a while
         self.directory = directory
         self.opened, self.sealed, self.quarantine, self.heads = (os.path.join(directory, name) for name in _DIRECTORIES)
 
@@ -147,19 +149,49 @@ class Spool:
         except FileNotFoundError:
             yield None
             return
-        try:
-            yield fd if self._system.try_lock(fd) and self._system.status_of(fd).st_nlink else None
-        finally:
-            self._close(fd)
+        with self._held(fd) as alone:
+            yield fd if alone and self._is_named(fd, segment.path) else None
 
     @contextmanager
     def archiving(self) -> Generator[bool]:
         """Hold the lock of this spool's archiver; give whether this is the one."""
         fd = self._system.open(os.path.join(self.directory, _LOCK), os.O_RDWR | os.O_CREAT, self._mode)
+        with self._held(fd) as alone:
+            yield alone
+
+    def abandon(self) -> None:
+        """Close, in a forked child, what its parent has locked; the lock would stay with the child otherwise."""
+        for fd in self._locked:
+            self._close(fd)
+        self._locked.clear()
+
+    @contextmanager
+    def _held(self, fd: int) -> Generator[bool]:
+        """Hold the lock of an open file where it is free, and close the file in the end."""
+        self._locked.append(fd)
         try:
             yield self._system.try_lock(fd)
         finally:
+            # Closing alone would leave the lock with a child that was forked meanwhile.
+            with suppress(OSError):
+                self._system.unlock(fd)
+            self._locked.remove(fd)
             self._close(fd)
+
+    def _is_named(self, fd: int, path: str) -> bool:
+        """Return whether an open file still has this name: its writer may have marked it as the last one meanwhile."""
+        try:
+            return file_id(self._system.status_at(path)) == file_id(self._system.status_of(fd))
+        except FileNotFoundError:
+            return False
+
+    def sweep(self) -> None:
+        """Delete what an archiver that died left in `sealed/` of segments that are not there any more."""
+        there = {segment.name.stem for segment in self.sealed_segments()}
+        for file in self._names(self.sealed):
+            name = SegmentName.parse(file)
+            if name is not None and name.stem not in there:
+                self.remove(os.path.join(self.sealed, file))
 
     def used_bytes(self) -> int:
         """Return the size of all that is in the directories. What goes away meanwhile counts as gone."""

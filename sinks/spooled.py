@@ -4,7 +4,7 @@ Destination: segments in an archive (`structllm/archive`), by way of a spool dir
 Delivery guarantee: a record is in a file of the spool when `write` returns, and a killed process loses none of those.
 Each segment is in the archive once, whatever is killed and however often it is tried; nothing is deleted here before
 the archive has confirmed its checksum.
-Durability: the page cache until a segment is sealed, the disk from then on.
+Durability: as `fsync` says until a segment is sealed; from then on it is on the disk.
 Failure modes: a full spool → SinkUnavailable (`spool_full`), the records that are in it stay; a full disk, no rights →
 SinkUnavailable. That the archive cannot be reached is no failure of a write: see `health()`.
 Units: sizes in bytes, times in seconds.
@@ -15,22 +15,22 @@ Units: sizes in bytes, times in seconds.
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from structllm._system import System
-from structllm._types import Defer, Record
+from structllm._types import Defer
 from structllm.archive.names import Compression
 from structllm.archive.store import Store
 from structllm.sinks.archiver import Archiver, waiting_of
+from structllm.sinks.durability import Fsync
 from structllm.sinks.failures import raise_as_sink_error
-from structllm.sinks.integrity import Integrity, Sealer, key_for
+from structllm.sinks.integrity import Integrity
+from structllm.sinks.lines import LineSink
 from structllm.sinks.sealing import SegmentSealer
 from structllm.sinks.segment import LiveSegment
 from structllm.sinks.spool import Spool
-from structllm.sinks.turns import LineSink
 
 _RESCAN_S = 60.0  # after which to look for segments that other processes have left
 _FIRST_SCAN_S = 1.0
@@ -49,10 +49,15 @@ class SpooledSink(LineSink):
         segment_max_age_s: And this long after it was begun.
         spool_max_bytes: What may wait. Records beyond it are dropped, the newest first, so that what is archived has no
             holes in the middle.
+        fsync: When an open segment is on the disk: `never` before it is sealed, `interval` or `always`, as for files.
+        fsync_events: Event types that are on the disk when `write` returns, whatever `fsync` says.
         mode: Permissions of the files.
         integrity: `chain` and `hmac` add `sink_seq` and `hash` to each line.
         hmac_key: The key of `hmac`.
         system: The operating system.
+
+    Raises:
+        ConfigError: There is no key for `hmac`.
     """
 
     def __init__(
@@ -64,33 +69,40 @@ class SpooledSink(LineSink):
         segment_max_bytes: int = 8_388_608,
         segment_max_age_s: float = 300.0,
         spool_max_bytes: int = 1_073_741_824,
+        fsync: Fsync = "never",
+        fsync_events: Iterable[str] = (),
         mode: int = 0o600,
         integrity: Integrity = "none",
         hmac_key: str | bytes | None = None,
         system: System | None = None,
     ) -> None:
+        system = system or System()
         self.store = store
-        self._system = system or System()
-        self.spool = Spool(self._system, os.path.abspath(spool_dir), mode)
+        self.spool = Spool(system, os.path.abspath(spool_dir), mode)
         self._segment = LiveSegment(
-            self._system,
+            system,
             self.spool,
             max_bytes=segment_max_bytes,
             max_age_s=segment_max_age_s,
             spool_max_bytes=spool_max_bytes,
             begun=self._run_in,
             ended=partial(self._run_in, 0.0),
+            let_go=self._let_go,
         )
-        self.archiver = Archiver(
-            self.spool, SegmentSealer(self.spool, compression), store, clock=self._system.monotonic
+        super().__init__(
+            system,
+            self._segment,
+            self.spool.opened,
+            fsync=fsync,
+            fsync_events=fsync_events,
+            integrity=integrity,
+            hmac_key=hmac_key,
         )
-        self._chain = None if integrity == "none" else Sealer(self._append_sealed, key_for(integrity, hmac_key))
-        super().__init__(self._segment.append, None if self._chain is None else self._chain.append)
-        self._defer: Defer | None = None
-        self._report: Callable[[str], None] = lambda text: None
+        self.archiver = Archiver(self.spool, SegmentSealer(self.spool, compression), store, clock=system.monotonic)
         self._begin()
 
     def _begin(self) -> None:
+        self._begin_lines()
         self._round = 0  # the run of the archiver that is awaited; those before it have been replaced
         self._run_at_s = math.inf
         self._told_error: str | None = None
@@ -101,10 +113,6 @@ class SpooledSink(LineSink):
         self._defer = defer
         self._run_in(_FIRST_SCAN_S)
 
-    def report_to(self, report: Callable[[str], None]) -> None:
-        """Have people told, on stderr, when segments cannot be archived."""
-        self._report = report
-
     def open(self) -> None:
         """Make the spool, and find out whether it can be written. Raises SinkUnavailable."""
         with self._turns.take() as mine:
@@ -113,9 +121,6 @@ class SpooledSink(LineSink):
                     self._segment.try_out()
             except OSError as error:
                 raise_as_sink_error(error, 0)
-
-    def _append_sealed(self, line: bytes, record: Record) -> None:
-        self._segment.append(line)
 
     def flush(self, timeout_s: float, /) -> bool:
         """Return True only if everything written is in the archive, within `timeout_s` seconds.
@@ -127,10 +132,9 @@ class SpooledSink(LineSink):
             if not mine or self._turns.held or not self._settle():
                 return False
             self._segment.end()
+            if self._syncs:
+                self._durability.confirm()  # nothing holds the segment open any more
         return not self._segment.number or self._wait_for_archive(deadline_s)
-
-    def _settle(self) -> bool:
-        return self._segment.settle() and (self._chain is None or self._chain.settle())
 
     def close(self) -> None:
         """End the segment for good, and give the archive two seconds. What it has not by then waits in the spool."""
@@ -138,9 +142,10 @@ class SpooledSink(LineSink):
             if not mine:
                 self._turns.held.append(self._segment.end_for_good)
                 return
-            if self._chain is not None:
-                self._chain.settle()
+            self._settle()
             self._segment.end_for_good()
+            if self._syncs:
+                self._durability.confirm()
         if self._segment.number:
             if self.archiver.last_error is None:
                 self._wait_for_archive(self._system.monotonic() + _CLOSE_S)
@@ -149,11 +154,9 @@ class SpooledSink(LineSink):
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child: with segments of its own, beside those of its parent."""
-        self._segment.close()  # without unlocking, which would unlock the parent's
+        self._abandon()  # without unlocking, which would unlock the parent's segment
         self._segment.begin()
-        self._turns.begin()
-        if self._chain is not None:
-            self._chain.begin()
+        self.spool.abandon()
         self.archiver.begin()
         reset = getattr(self.store, "reset_after_fork", None)
         if reset is not None:
@@ -166,12 +169,7 @@ class SpooledSink(LineSink):
             waiting = {**waiting_of(self.spool), "spool_bytes": self.spool.used_bytes()}
         except OSError:
             waiting = {}
-        return {**waiting, **self.archiver.health()}
-
-    def __del__(self) -> None:
-        """Let go of a segment that was dropped without `close`."""
-        with suppress(Exception):
-            self._segment.close()
+        return {**waiting, **self._durability.health(), **self.archiver.health()}
 
     # ---- the archiver, which runs in another thread
 
@@ -180,8 +178,8 @@ class SpooledSink(LineSink):
         if self._defer is None:
             return
         now_s = self._system.monotonic()
-        if now_s < self._run_at_s <= now_s + delay_s:
-            return
+        if now_s - _RESCAN_S < self._run_at_s <= now_s + delay_s:
+            return  # one that should have run a minute ago has been forgotten, for want of a thread
         self._run_at_s = now_s + delay_s
         self._round += 1
         awaited = self._round
@@ -195,8 +193,10 @@ class SpooledSink(LineSink):
     def _archive(self) -> None:
         """End a segment that is old, and run the archiver."""
         with self._turns.take() as mine:
+            self._run_at_s = math.inf  # what ends from here on is for another run
             if mine:
                 self._segment.end_if_old()
+        self._durability.sync_if_due()  # and with that let go of segments that have ended
         again_s = self.archiver.run()
         if (error := self.archiver.last_error) != self._told_error:
             self._told_error = error
@@ -206,7 +206,6 @@ class SpooledSink(LineSink):
             self._told_quarantined = set_aside
             self._report(f"a segment was refused: {set_aside}")
         with self._turns.lock:
-            self._run_at_s = math.inf
             left_s = max(0.0, self._segment.ends_at_s - self._system.monotonic())
             self._run_in(min(_RESCAN_S if again_s is None else again_s, _RESCAN_S, left_s))
 

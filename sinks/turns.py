@@ -7,7 +7,6 @@ from functools import partial
 
 from structllm._types import Record
 from structllm.errors import SinkError, SinkRejected, SinkUnavailable
-from structllm.sinks.failures import raise_as_sink_error
 
 _MOST_HELD = 100
 
@@ -85,50 +84,3 @@ class Turns:
                 raise
             # Only now: interrupted before, it is done twice, which readers see through, rather than never.
             del self.held[0]
-
-
-class LineSink:
-    """The part of a sink that appends one line after the other: one call at a time, and how far a batch got.
-
-    Args:
-        append: Appends a line. Raises OSError or SinkError.
-        take: How a record is taken, where more is to be done than to append its line.
-    """
-
-    def __init__(self, append: Callable[[bytes], None], take: Callable[[Record], None] | None) -> None:
-        self._append = append
-        self._take = take
-        self._turns = Turns(self._write)
-
-    def write(self, batch: Sequence[Record], /) -> None:
-        """Append each record as one line with one `os.write`.
-
-        What a signal handler or finaliser writes in the middle of that, in the same thread, comes behind it.
-        """
-        turns = self._turns
-        with turns.lock:
-            if turns.busy or turns.held:
-                turns.write(batch)
-                return
-            turns.busy = True
-            try:
-                self._write(batch)
-            finally:
-                turns.busy = False
-            if turns.held:
-                turns.settle()  # or else they come before the next batch
-
-    def _write(self, batch: Sequence[Record]) -> None:
-        taken, take = 0, self._take
-        try:
-            for record in batch:
-                if take is not None:
-                    take(record)
-                else:
-                    self._append(record.line)
-                taken += 1
-        except OSError as error:
-            raise_as_sink_error(error, taken)
-        except SinkError as error:
-            error.taken = taken
-            raise

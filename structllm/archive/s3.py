@@ -224,7 +224,7 @@ class S3Store:
         try:
             self._head(key)
         except Exception as error:
-            if status_code(error) == 404 or (status_code(error) == 403 and not surely):
+            if status_code(error) == 404 or (status_code(error) in {400, 403} and not surely):
                 return
             raise
         raise ObjectExists(key)

@@ -129,6 +129,20 @@ class TestAnswers:
         given.run_until_done()
         assert (1, 1) == (len(given.store.tries), given.archiver.health()["quarantined"])
 
+    def test_a_manifest_that_cannot_be_stored(self, tmp_path: Path) -> None:
+        """It is tried again alone: the lines, which are there, are not sent once more."""
+        given = Given(tmp_path, 1)
+        put, failures = given.store.put, [GONE] * 5
+
+        def fail(key: str, data: bytes, *, sha256: str, metadata: object) -> None:
+            if key.startswith("_manifest/") and failures:
+                raise failures.pop()
+            put(key, data, sha256=sha256, metadata=metadata)
+
+        given.store.put = fail  # type: ignore[method-assign]  # a store that takes lines alone
+        given.run_until_done()
+        assert (1, 1, []) == (len(given.store.tries), len(manifests_in(given.store)), given.spool.sealed_segments())
+
     def test_a_manifest_that_is_there(self, tmp_path: Path) -> None:
         """It was stored by a try that was killed before it deleted anything: the segment is done."""
         given = Given(tmp_path, 1)

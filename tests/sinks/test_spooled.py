@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from structllm._deferred import Deferred
 from structllm._system import LockingImpossible, System
 from structllm.archive import StoreUnavailable
 from structllm.chain import hasher
-from structllm.errors import ConfigError, SinkUnavailable
+from structllm.errors import ConfigError, SinkRejected, SinkUnavailable
 from structllm.sinks.directory import DirectorySinkConfig
+from structllm.sinks.durability import Fsync
 from structllm.sinks.registry import load_sink_config
 from structllm.sinks.s3 import S3SinkConfig
 from structllm.sinks.spooled import SpooledSink
 from structllm.tampering import Place
 from structllm.verification import LogCheck
+from tests.descriptors import open_files
 from tests.sinks.spooling import Clocked, FaultyStore, lines_in, manifests_in, record, records, seqs_in
 from tests.standing_in import stand_in
 from tests.waiting import comes_true
@@ -283,11 +286,11 @@ class TestFaults:
         """Records before and after that are archived, and the host's own file stays its own."""
         sink = SpooledSink(store, str(tmp_path / "spool"))
         sink.write([record(1)])
-        fd = sink._segment._fd
+        fd = sink._segment.fd
         os.close(fd)
         sink.write([record(2)])
-        os.close(sink._segment._fd)
-        taken = sink._segment._fd
+        os.close(sink._segment.fd)
+        taken = sink._segment.fd
         with (tmp_path / "host").open("wb", buffering=0) as host:
             if host.fileno() != taken:
                 os.dup2(host.fileno(), taken)
@@ -309,14 +312,12 @@ class TestFaults:
             sink.write([record(1)])
         assert {} == waiting(tmp_path)
 
-    @given(
-        st.lists(st.sampled_from(["write", "flush", "crash", "fork", "down", "up", "archive", "close"]), max_size=30)
-    )
-    def test_any_sequence(self, steps: list[str]) -> None:
+    @given(st.lists(st.sampled_from(STEPS), max_size=30), st.sampled_from(["never", "interval", "always"]))
+    def test_any_sequence(self, steps: list[str], fsync: Fsync) -> None:
         """Writes, crashes, restarts and outages in any order: each record is in the archive once at the end."""
         store, number = FaultyStore(), 0
         with tempfile.TemporaryDirectory() as directory:
-            sink = SpooledSink(store, directory, segment_max_bytes=1024)
+            sink = SpooledSink(store, directory, segment_max_bytes=1024, fsync=fsync)
             for step in steps:
                 if step == "write":
                     number += 1
@@ -325,7 +326,7 @@ class TestFaults:
                     assert sink.flush(0.0) is (store.always is None or not number or sink._is_archived())
                 elif step == "crash":
                     sink._segment.close()
-                    sink = SpooledSink(store, directory, segment_max_bytes=1024)
+                    sink = SpooledSink(store, directory, segment_max_bytes=1024, fsync=fsync)
                 elif step == "fork":
                     sink.reset_after_fork()
                 elif step in ("down", "up"):
@@ -342,6 +343,68 @@ class TestFaults:
             assert {} == waiting(Path(directory))
         assert list(range(1, number + 1)) == sorted(seqs_in(store))
         assert len(manifests_in(store)) == sum(key.startswith("v1/") for key in store.objects)
+
+
+class Synced(System):
+    """The operating system, which says what was synced, and may refuse to."""
+
+    def __init__(self) -> None:
+        self.synced: list[int] = []
+        self.broken = False
+
+    def sync(self, fd: int) -> None:
+        if self.broken:
+            raise OSError(5, "Input/output error")
+        self.synced.append(os.fstat(fd).st_size)
+        super().sync(fd)
+
+
+class TestDurability:
+    def test_always(self, tmp_path: Path, store: FaultyStore) -> None:
+        """With `always`, every line is on the disk when `write` returns."""
+        system = Synced()
+        sink = SpooledSink(store, str(tmp_path), fsync="always", integrity="chain", system=system)
+        sizes = []
+        for number in (1, 2):
+            sink.write([record(number)])
+            (segment,) = (tmp_path / "open").iterdir()
+            sizes.append(segment.stat().st_size)
+        assert sizes == [size for size in system.synced if size in sizes]
+        assert (True, [1, 2]) == (sink.flush(0.0), seqs_in(store))
+
+    def test_events(self, tmp_path: Path, store: FaultyStore) -> None:
+        """With `fsync_events`, those are, and what came before them."""
+        system = Synced()
+        sink = SpooledSink(store, str(tmp_path), fsync_events=["alert"], system=system)
+        sink.write([record(1)])
+        assert [] == system.synced
+        sink.write([record(2)._replace(event_type="alert")])
+        assert (1, True) == (len(system.synced), sink.flush(0.0))
+
+    def test_interval(self, tmp_path: Path, store: FaultyStore) -> None:
+        """With `interval`, a job that comes within a second syncs; a segment that ended meanwhile is archived too."""
+        jobs: list[tuple[float, Callable[[], None]]] = []
+        system = Synced()
+        sink = SpooledSink(store, str(tmp_path), fsync="interval", segment_max_bytes=600, system=system)
+        sink.defer_to(lambda delay_s, job: jobs.append((delay_s, job)))
+        for number in range(1, 6):
+            sink.write([record(number, size_bytes=300)])
+        assert [] == system.synced
+        for delay_s, job in list(jobs):
+            if delay_s <= 1.0:
+                job()
+        assert 3 <= len(system.synced)
+        assert [1, 2, 3, 4] == seqs_in(store)
+
+    def test_a_disk_that_does_not_confirm(self, tmp_path: Path, store: FaultyStore) -> None:
+        """The record is written, counted as not synced, and archived all the same once the disk works."""
+        system = Synced()
+        sink = SpooledSink(store, str(tmp_path), fsync="always", system=system)
+        system.broken = True
+        with pytest.raises(SinkRejected, match="not_synced"):
+            sink.write([record(1)])
+        system.broken = False
+        assert (1, True, [1]) == (sink.health()["failed_syncs"], sink.flush(0.0), seqs_in(store))
 
 
 class TestOthers:
@@ -405,6 +468,44 @@ class TestOthers:
         sink.write([record(3)])
         assert (True, [1, 2, 3]) == (sink.flush(0.0), sorted(seqs_in(store)))
 
+    def test_a_child_keeps_no_lock_of_the_archiver(self, tmp_path: Path, store: FaultyStore) -> None:
+        """A child that was forked while its parent archived lets go of the lock: it would outlive the parent in it."""
+        sink, other = SpooledSink(store, str(tmp_path)), SpooledSink(store, str(tmp_path))
+        sink.open()
+        reader, writer = os.pipe()
+        with sink.spool.archiving():
+            child = os.fork()
+            if not child:
+                sink.reset_after_fork()
+                os.write(writer, b"%d" % open_files(tmp_path))
+                os._exit(0)
+            assert b"0" == os.read(reader, 10)
+        assert 0 == os.waitpid(child, 0)[1]
+        with other.spool.archiving() as alone:
+            assert alone
+        os.close(reader)
+        os.close(writer)
+
+    def test_a_segment_that_is_marked_while_it_is_claimed(self, tmp_path: Path, store: FaultyStore) -> None:
+        """Its name says by then that it is the last one, so it is left to the next run, which sees that."""
+
+        class Marking(System):
+            def try_lock(self, fd: int) -> bool:
+                if living._segment.number and not final:
+                    final.append(True)
+                    living._segment.end(final=True)
+                return super().try_lock(fd)
+
+        final: list[bool] = []
+        living = SpooledSink(store, str(tmp_path))
+        living.write([record(1)])
+        other = SpooledSink(store, str(tmp_path), system=Marking())
+        segment = other.spool.open_segments()
+        with other.spool.claimed(segment[0]) as fd:
+            assert fd is None
+        other.archiver.run()
+        assert [True] == [manifest.final for manifest in manifests_in(store)]
+
 
 class TestThread:
     def test_archives_by_itself(self, tmp_path: Path, store: FaultyStore) -> None:
@@ -417,6 +518,26 @@ class TestThread:
         sink.defer_to(deferred.defer)
         sink.write([record(2)])
         assert comes_true(lambda: [1, 2] == sorted(seqs_in(store)))
+        deferred.close()
+
+    def test_a_segment_that_is_full_is_archived_at_once(self, tmp_path: Path, store: FaultyStore) -> None:
+        """It does not wait until the one that was begun behind it is too old, nor for one that is being stored."""
+        deferred, go_on, begun = Deferred(), threading.Event(), threading.Event()
+        put = store.put
+
+        def hang(key: str, body: bytes, *, sha256: str, metadata: dict[str, str]) -> None:
+            begun.set()
+            assert go_on.wait(60)
+            put(key, body, sha256=sha256, metadata=metadata)
+
+        stand_in(store, put=hang)
+        sink = SpooledSink(store, str(tmp_path), segment_max_bytes=600)
+        sink.defer_to(deferred.defer)
+        sink.write(list(records(range(1, 4), size_bytes=300)))
+        assert begun.wait(10)
+        sink.write(list(records(range(4, 6), size_bytes=300)))
+        go_on.set()
+        assert comes_true(lambda: [1, 2, 3, 4] == seqs_in(store))
         deferred.close()
 
     def test_a_store_that_hangs_keeps_nobody(self, tmp_path: Path, store: FaultyStore) -> None:
