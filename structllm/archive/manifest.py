@@ -134,8 +134,7 @@ class Manifest:
             given["schema_versions"] = tuple(given["schema_versions"])
             manifest = cls(**body, summary=Summary(**given))
             manifest.name  # noqa: B018  # raises where it names no segment
-            sha256: object = manifest.sha256
-            if manifest.compression not in SUFFIXES or not isinstance(sha256, str):
+            if manifest.compression not in SUFFIXES or not isinstance(body["sha256"], str):
                 raise ValueError("a manifest of something else")
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"no manifest: {error}") from None
