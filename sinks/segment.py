@@ -68,6 +68,7 @@ class LiveSegment:
         self.owner = new_owner(socket.gethostname(), self._system.token() + self._system.token()[:4])
         self.number = 0
         self.is_new = False
+        self._has_ended = False
         self._recent: list[bytes] = []  # lines since the last look, to be written again if their file is deleted
         self._look_at_s = -math.inf
         self._used_bytes = 0
@@ -134,14 +135,18 @@ class LiveSegment:
         self._recent.clear()
 
     def end_for_good(self) -> None:
-        """End the last segment and mark it as that: so the archive can tell an end from a cut."""
-        if not self.number:
+        """End the last segment and mark it as that: so the archive can tell an end from a cut.
+
+        What is appended after all has another owner.
+        """
+        if not self.number or self._has_ended:
             return
         self.settle()
         with suppress(OSError, SinkError):
             if self.fd < 0:  # the last one with lines has ended: an empty one stands for the end
                 self._start(self._system.monotonic())
         self.end(final=True)
+        self._has_ended = True
 
     def end_if_old(self) -> None:
         """End a segment that is older than it may be."""
@@ -200,6 +205,8 @@ class LiveSegment:
             raise SinkUnavailable("spool_full", f"{self._spool.directory} holds all that spool_max_bytes lets it")
 
     def _start(self, now_s: float) -> None:
+        if self._has_ended:
+            self.begin()
         number = self.number + 1
         for _ in range(_MOST_TRIES):
             name = SegmentName.begun(self._system.now(), self.owner, number)

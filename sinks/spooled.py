@@ -136,6 +136,13 @@ class SpooledSink(LineSink):
                 self._durability.confirm()  # nothing holds the segment open any more
         return not self._segment.number or self._wait_for_archive(deadline_s)
 
+    def about_to_close(self) -> None:
+        """End the segment for good, so that the last flush brings the end into the archive as well."""
+        with self._turns.take() as mine:
+            if mine:
+                self._settle()
+                self._segment.end_for_good()
+
     def close(self) -> None:
         """End the segment for good, and give the archive two seconds. What it has not by then waits in the spool."""
         with self._turns.take() as mine:

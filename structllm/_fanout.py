@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from structllm._delivery import RECOVERED, Delivery
 from structllm._exit import occupied
@@ -142,8 +143,18 @@ def flush(routes: Iterable[Route], deadline_s: float) -> bool:
 def finish(fan_outs: Sequence[FanOut], deadline_s: float) -> None:
     """Flush all, tell of gaps, and flush that as well. Side by side: a sink that hangs costs no other its time."""
     routes = [route for fan_out in fan_outs for route in fan_out.routes]
+    _announce(routes)
     flush(routes, deadline_s)
     if any(route.delivery.account.is_untold() for route in routes):
         for fan_out in fan_outs:
             fan_out.tell_gaps()
         flush(routes, deadline_s)
+
+
+def _announce(routes: Iterable[Route]) -> None:
+    """Tell the sinks that want to know that the next flush is meant to be the last."""
+    for route in routes:
+        about_to_close = getattr(route.sink, "about_to_close", None)
+        if about_to_close is not None:
+            with occupied(), suppress(Exception):
+                about_to_close()

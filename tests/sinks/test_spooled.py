@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from structllm._deferred import Deferred
 from structllm._system import LockingImpossible, System
-from structllm.archive import StoreUnavailable
+from structllm.archive import Manifest, StoreUnavailable
 from structllm.chain import hasher
 from structllm.errors import ConfigError, SinkRejected, SinkUnavailable
 from structllm.sinks.directory import DirectorySinkConfig
@@ -152,6 +154,42 @@ class TestWrite:
         assert ([], 30) == (check.findings, check.chains["w"].proved)
         heads = [manifest.summary.writers["w"].head for manifest in manifests_in(store) if manifest.summary.records]
         assert orjson.loads(lines_in(store)[-1])["hash"] == heads[-1]
+
+
+PROGRAM = """
+import atexit, sys
+from structllm import create_llm_logger
+
+logger = create_llm_logger(settings={"redaction": {"enabled": False}}, sinks=[
+    {"type": "directory", "path": sys.argv[1], "spool_dir": sys.argv[2]}])
+logger.log_trading_decision(None, action="LONG")
+{ending}
+"""
+
+
+class TestEnd:
+    @pytest.mark.parametrize("ending", ["logger.close()", "", "sys.exit(0)"])
+    def test_is_in_the_archive(self, tmp_path: Path, ending: str) -> None:
+        """Whether it closes its logger or not, a program that ends leaves one segment that says it is the last one."""
+        places = [str(tmp_path / "archive"), str(tmp_path / "spool")]
+        program = PROGRAM.replace("{ending}", ending)
+        subprocess.run([sys.executable, "-c", program, *places], timeout=60, check=True)
+        (manifest,) = (tmp_path / "archive" / "_manifest").rglob("*.json")
+        told = Manifest.from_json(manifest.read_bytes())
+        assert (1, True, {}) == (told.summary.records, told.final, waiting(next((tmp_path / "spool").iterdir())))
+
+    def test_what_is_logged_after_the_end(self, tmp_path: Path) -> None:
+        """An exit handler that runs after ours logs into segments of another owner, which the next program archives."""
+        places = [str(tmp_path / "archive"), str(tmp_path / "spool")]
+        late = "late = lambda: logger.log_trading_decision(None, action='SHORT')"
+        program = f"import atexit, sys\natexit.register(lambda: late())\n{PROGRAM.replace('{ending}', late)}"
+        subprocess.run([sys.executable, "-c", program, *places], timeout=60, check=True)
+        config = DirectorySinkConfig(path=Path(places[0]), spool_dir=Path(places[1]))
+        assert {"open": 1} == waiting(config.spool)
+        config.unopened().archiver.run()
+        manifests = [path.read_bytes() for path in (tmp_path / "archive" / "_manifest").rglob("*.json")]
+        found = [Manifest.from_json(manifest) for manifest in manifests]
+        assert ([1, 1], 2) == ([each.summary.records for each in found], len({each.name.owner for each in found}))
 
 
 class TestFaults:
