@@ -273,7 +273,6 @@ class Generation:
                 self._system.close(fd)
 
     def _open(self) -> None:
-        self.close()
         fd = self._system.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, self._mode)
         try:
             status = self._system.status_of(fd)
@@ -282,4 +281,6 @@ class Generation:
         except OSError:
             self._system.close(fd)
             raise
+        # Only now: a file that is deleted and not open gives its inode away, and the new one would look like it.
+        self.close()
         self.fd, self.which = fd, file_id(status)

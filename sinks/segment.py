@@ -37,6 +37,7 @@ class LiveSegment:
         is_new: Whether a segment has been begun since this was last set to False.
         owner: Whose segments these are; another one after `begin`.
         number: Of the last segment; 0 before the first.
+        is_refused: Whether the last line found the spool full.
         ends_at_s: When the open segment is too old, in monotonic seconds.
     """
 
@@ -68,6 +69,7 @@ class LiveSegment:
         self.owner = new_owner(socket.gethostname(), self._system.token() + self._system.token()[:4])
         self.number = 0
         self.is_new = False
+        self.is_refused = False
         self._has_ended = False
         self._recent: list[bytes] = []  # lines since the last look, to be written again if their file is deleted
         self._look_at_s = -math.inf
@@ -198,10 +200,12 @@ class LiveSegment:
         raise OSError(errno.ENOSPC, "short write")
 
     def _make_sure_of_room(self, size_bytes: int) -> None:
+        self.is_refused = False
         if self._used_bytes + size_bytes <= self._room_bytes:
             return
         self._used_bytes = self._spool.used_bytes()
         if self._used_bytes + size_bytes > self._room_bytes:
+            self.is_refused = True
             raise SinkUnavailable("spool_full", f"{self._spool.directory} holds all that spool_max_bytes lets it")
 
     def _start(self, now_s: float) -> None:

@@ -125,7 +125,8 @@ class SpooledSink(LineSink):
     def flush(self, timeout_s: float, /) -> bool:
         """Return True only if everything written is in the archive, within `timeout_s` seconds.
 
-        Ends the segment. Gives up early where the archive cannot be reached: what waits is on the disk.
+        Ends the segment, and makes room where the spool is full, of what others wrote as well. Gives up early where the
+        archive cannot be reached: what waits is on the disk.
         """
         deadline_s = self._system.monotonic() + timeout_s
         with self._turns.take() as mine:
@@ -134,7 +135,8 @@ class SpooledSink(LineSink):
             self._segment.end()
             if self._syncs:
                 self._durability.confirm()  # nothing holds the segment open any more
-        return not self._segment.number or self._wait_for_archive(deadline_s)
+            nothing_to_do = not (self._segment.number or self._segment.is_refused)
+        return nothing_to_do or self._wait_for_archive(deadline_s)
 
     def about_to_close(self) -> None:
         """End the segment for good, so that the last flush brings the end into the archive as well."""

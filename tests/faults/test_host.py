@@ -23,6 +23,7 @@ from structllm._system import Status, System
 from structllm._types import Record
 from structllm.errors import SinkError, SinkRejected, SinkUnavailable
 from structllm.sinks import rotation
+from structllm.sinks.lines import LineSink
 from structllm.sinks.live import LiveFile
 from structllm.sinks.rotation import LogFiles
 from tests.faults.cases import fixtures, program
@@ -500,7 +501,7 @@ class TestDroppedLogger:
 
     def test_catches_a_leak(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The test fails where a dropped sink leaves its files open."""
-        monkeypatch.delattr(FileSink, "__del__")
+        monkeypatch.delattr(LineSink, "__del__")
         leaked = dropped_loggers(tmp_path)
         for fd in leaked:
             os.close(fd)

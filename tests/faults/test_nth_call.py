@@ -23,7 +23,7 @@ from structllm import FileSink
 from structllm._delivery import RECOVERED, DirectDelivery
 from structllm._system import LockingImpossible, System
 from structllm._types import Record
-from structllm.sinks import file
+from structllm.sinks import lines
 from structllm.sinks.live import LiveFile
 from tests.descriptors import open_files
 from tests.faults.judge import caught
@@ -377,7 +377,7 @@ _append, _init = LiveFile.append, LiveFile.__init__
 MUTANTS: dict[str, tuple[Any, str, Any, str, str]] = {
     "a record that is there is dropped": (LiveFile, "append", fails_after_the_line_is_written, "io_error", "D"),
     "a short write is none": (LiveFile, "__init__", believes_every_write, "half_written", "O"),
-    "errors of the system come out": (file, "_raise_as_sink_error", raises_what_it_gets, "io_error", "X"),
+    "errors of the system come out": (lines, "raise_as_sink_error", raises_what_it_gets, "io_error", "X"),
     "files stay open": (LiveFile, "_close", leaves_it_open, "io_error", "F"),
 }
 

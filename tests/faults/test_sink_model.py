@@ -247,6 +247,19 @@ def explore(examples: int = 200, *, shrink: bool = True) -> None:
 
 
 class TestFileSink:
+    def test_what_tells_of_rotations_is_deleted_twice(self) -> None:
+        """A sequence that the machine found: the second file had the inode of the first, and a line was lost."""
+        machine = FileSinkMachine()
+        machine.begin(compression="none", backups=1)
+        machine.fill(writer=1)
+        machine.outsider_removes_the_generation()
+        machine.fill(writer=0)
+        machine.write(sizes=[120], writer=1)
+        machine.outsider_removes_the_generation()
+        machine.fill(writer=1)
+        machine.everything_is_there_once()
+        machine.teardown()
+
     @pytest.mark.timeout(120)
     def test_keeps_to_the_model(self) -> None:
         """Whatever writers, time, crashes and outsiders do in whatever order: each record is there once, in order."""

@@ -372,6 +372,17 @@ class TestUnderLock:
 
 
 class TestGeneration:
+    def test_a_new_file_does_not_look_like_the_deleted_one(self, tmp_path: Path, system: System) -> None:
+        """Where somebody deletes it, the next one is another one, though the file system gives inodes out again."""
+        generation = Generation(system, str(tmp_path / ".x.rotation"), 0o600)
+        for _ in range(5):
+            generation.refresh()
+            before = generation.which
+            (tmp_path / ".x.rotation").unlink()
+            generation.refresh()
+            assert before != generation.which
+        generation.close()
+
     def test_every_writer_sees_it_advance(self, tmp_path: Path, system: System) -> None:
         """What one writer advances, the others see by one lseek."""
         mine, theirs = generation_of(tmp_path, system), generation_of(tmp_path, system)

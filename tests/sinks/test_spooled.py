@@ -230,6 +230,20 @@ class TestFaults:
         assert sink.flush(0.0)
         assert [*taken, 1001] == seqs_in(store)
 
+    def test_a_spool_that_others_have_filled(self, tmp_path: Path, store: FaultyStore) -> None:
+        """Flushing makes room, for a process that could write nothing itself, too."""
+        store.always = GONE
+        dead, sink = (SpooledSink(store, str(tmp_path), spool_max_bytes=10_000_000) for _ in range(2))
+        with pytest.raises(SinkUnavailable, match="spool_full"):
+            dead.write([record(number, pad=os.urandom(25_000).hex()) for number in range(1, 1000)])
+        dead._segment.close()
+        with pytest.raises(SinkUnavailable, match="spool_full"):
+            sink.write([record(1000, pad=os.urandom(25_000).hex())])
+        store.always = None
+        assert sink.flush(0.0)
+        sink.write([record(1001)])
+        assert (True, [1, 1001]) == (sink.flush(0.0), [seqs_in(store)[0], seqs_in(store)[-1]])
+
     def test_a_full_disk(self, tmp_path: Path, store: FaultyStore) -> None:
         """A write that is torn is taken back: no half line reaches the archive."""
         writes = iter([None, 20, None, 0, None])
