@@ -5,8 +5,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Container, Generator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import orjson
@@ -98,7 +98,7 @@ class Archiver:
             try:
                 sealed = self._seal_all()
                 again_s = self._store_all()  # also where nothing could be sealed: this makes room
-            except OSError as error:
+            except Exception as error:  # nobody would come again
                 sealed, again_s = self._complain(error), None
             return again_s if sealed else min(_RETRY_S, _RETRY_S if again_s is None else again_s)
 
@@ -113,17 +113,16 @@ class Archiver:
         if not self._lock.acquire(blocking=False):
             yield False
             return
-        try:
-            with self._spool.archiving() as alone:
-                yield alone
-        except LockingImpossible:
-            self._note(f"the file system of {self._spool.directory} has no locks", "no_lock")
-            yield False
-        except OSError as error:
-            self._complain(error)
-            yield False
-        finally:
-            self._lock.release()
+        with ExitStack() as stack:
+            stack.callback(self._lock.release)
+            try:
+                alone = stack.enter_context(self._spool.archiving())
+            except LockingImpossible:
+                self._note(f"the file system of {self._spool.directory} has no locks", "no_lock")
+                alone = False
+            except OSError as error:
+                alone = self._complain(error)
+            yield alone
 
     def _seal_all(self) -> bool:
         """Seal what can be; return whether all could."""
@@ -131,12 +130,13 @@ class Archiver:
         for segment in self._spool.open_segments():
             try:
                 self._sealer.seal(segment)
-            except OSError as error:
+            except Exception as error:  # whatever is wrong with one segment, the others are sealed and stored
                 sealed = self._complain(error)
         return sealed
 
-    def _complain(self, error: OSError) -> bool:
-        self._note(f"the spool {self._spool.directory}: {error.strerror or error}", "spool_error")
+    def _complain(self, error: Exception) -> bool:
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        self._note(f"the spool {self._spool.directory}: {said}", "spool_error")
         return False
 
     def _store_all(self) -> float | None:
@@ -160,9 +160,13 @@ class Archiver:
                     self._down.fail()
                     return max(0.0, self._down.pause_s())
             except StoreRefused as error:
-                self._refuse(segment, str(error), error.reason)
-            except OSError as error:  # of this segment alone, perhaps; if not, the others meet it as well
-                self._fail(segment, f"{segment.path}: {error.strerror or error}", "spool_error")
+                try:
+                    self._refuse(segment, str(error), error.reason)
+                except OSError as more:
+                    self._fail(segment, f"{segment.path}: {more.strerror or more}", "spool_error")
+            except Exception as error:  # of this segment alone, perhaps; if not, the others meet it as well
+                said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                self._fail(segment, f"{segment.path}: {said}", "spool_error")
             else:
                 failures = 0
                 self._down.reset()
@@ -271,11 +275,11 @@ class Archiver:
         self._stored &= names
 
 
-def waiting_of(spool: Spool, owner: str | None = None) -> dict[str, int]:
-    """Return how many segments, of one owner or all, are open, sealed and in quarantine."""
+def waiting_of(spool: Spool, owners: Container[str] | None = None) -> dict[str, int]:
+    """Return how many segments, of some owners or all, are open, sealed and in quarantine."""
     found = {
         "open": [segment.name for segment in spool.open_segments()],
         "sealed": [segment.name for segment in spool.sealed_segments()],
         "quarantine": [segment.name for segment in spool.sealed_segments(spool.quarantine)],
     }
-    return {place: sum(owner in {None, name.owner} for name in names) for place, names in found.items()}
+    return {place: sum(owners is None or name.owner in owners for name in names) for place, names in found.items()}

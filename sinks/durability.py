@@ -115,7 +115,7 @@ class Durability:
     def sync_if_due(self) -> None:
         """Sync what waits for that, without keeping writers waiting. Called without the lock."""
         with self._lock:
-            if self._sync_at_s is None:
+            if self._sync_at_s is None and not self._unsynced:
                 return  # done since, with an event that could not wait
             copies: list[int] = []
             if self._live.fd >= 0:

@@ -13,9 +13,11 @@ from structllm.errors import SinkError, SinkUnavailable
 from structllm.sinks.spool import Spool
 
 _LOOK_INTERVAL_S = 0.05
+_MEASURING_SHARE = 20.0
 _LARGEST_LINE_BYTES = 1_048_576 + 105
 _SEGMENTS_PER_SPOOL = 8
 _MOST_TRIES = 200
+_TRIES_PER_NAME = 20
 _PAUSE_S = 0.001
 
 
@@ -36,6 +38,7 @@ class LiveSegment:
         fd: The open segment, or -1.
         is_new: Whether a segment has been begun since this was last set to False.
         owner: Whose segments these are; another one after `begin`.
+        owners: All of this process so far.
         number: Of the last segment; 0 before the first.
         is_refused: Whether the last line found the spool full.
         ends_at_s: When the open segment is too old, in monotonic seconds.
@@ -62,17 +65,22 @@ class LiveSegment:
         self._begun = begun
         self._ended = ended
         self._let_go = let_go
+        self.fd = -1
+        self.owners: set[str] = set()
         self.begin()
 
     def begin(self) -> None:
         """Begin anew, with an owner of its own."""
+        self.close()
         self.owner = new_owner(socket.gethostname(), self._system.token() + self._system.token()[:4])
+        self.owners.add(self.owner)
         self.number = 0
         self.is_new = False
         self.is_refused = False
         self._has_ended = False
         self._recent: list[bytes] = []  # lines since the last look, to be written again if their file is deleted
-        self._look_at_s = -math.inf
+        self._homeless: list[bytes] = []  # lines whose file was deleted
+        self._look_at_s = self._measure_at_s = -math.inf
         self._used_bytes = 0
         self._forget()
 
@@ -102,7 +110,7 @@ class LiveSegment:
         """
         now_s = self._system.monotonic()
         if now_s >= self._look_at_s:
-            self.look(now_s)
+            self.look()
         if self._size_bytes and (self._size_bytes + len(line) > self._max_bytes or now_s >= self.ends_at_s):
             self.end()
             self._ended()
@@ -116,9 +124,12 @@ class LiveSegment:
                 raise
             self._start_again(now_s)  # the host has closed all descriptors, as daemons do
             self._put(line)
-        if self._system.seek(self.fd, 0, os.SEEK_CUR) != self._size_bytes and not self._is_ours():
+        end = self._system.seek(self.fd, 0, os.SEEK_CUR)
+        if end != self._size_bytes and not self._is_ours():
             self._start_again(now_s)  # and has opened a file of its own under the number
             self._put(line)
+        elif end != self._size_bytes:
+            self._size_bytes = end  # a signal handler raised behind a write, before it was counted
         self._recent.append(line)
 
     def end(self, *, final: bool = False) -> None:
@@ -132,6 +143,8 @@ class LiveSegment:
             with suppress(OSError):  # then nothing says so
                 self._system.rename(self._spool.path_of(self._name), self._spool.path_of(self._name, final=True))
         if self._is_ours():
+            with suppress(OSError):
+                self._system.unlock(self.fd)  # it may stay open until it is synced, or in a child
             self._let_go(self.fd)
         self._forget()
         self._recent.clear()
@@ -159,22 +172,38 @@ class LiveSegment:
     def settle(self) -> bool:
         """Look once more after the lines written last; return whether all of them are in a file of the spool."""
         try:
-            self.look(self._system.monotonic())
+            self.look()
         except (OSError, SinkError):
             return False
         return True
 
-    def look(self, now_s: float) -> None:
+    def look(self) -> None:
         """Write again what was in a file that somebody deleted, and see how full the spool is."""
-        self._look_at_s = now_s + _LOOK_INTERVAL_S
         if self.fd >= 0 and self._is_ours() and not self._system.status_of(self.fd).st_nlink:
-            lost = self._recent.copy()
+            self._homeless += self._recent
+            self._recent.clear()
             self.close()
-            self._start_again(now_s)
-            for line in lost:
-                self._put(line)
+        while self._homeless:
+            if self.fd < 0:
+                self._start(self._system.monotonic())
+            self._put(self._homeless[0])
+            self._recent.append(self._homeless.pop(0))
         self._recent.clear()
+        self._measure()
+        self._look_at_s = self._system.monotonic() + _LOOK_INTERVAL_S
+
+    def measure_anew(self) -> None:
+        """Find out at the next line how full the spool is: something has been archived."""
+        self._measure_at_s = -math.inf
+
+    def _measure(self) -> None:
+        """See how full the spool is, in a twentieth of the time at most: thousands of segments may wait there."""
+        began_s = self._system.monotonic()
+        if began_s < self._measure_at_s:
+            return
         self._used_bytes = self._spool.used_bytes()
+        now_s = self._system.monotonic()
+        self._measure_at_s = now_s + max(_LOOK_INTERVAL_S, _MEASURING_SHARE * (now_s - began_s))
 
     def close(self) -> None:
         """Close the file; its lock goes with that, unless a parent process has it open."""
@@ -193,8 +222,9 @@ class LiveSegment:
             return
         # Nobody else writes this file, so what is torn can be taken back; or else the next line ends it.
         try:
-            self._system.resize(self.fd, self._size_bytes - written)
-            self._size_bytes -= written
+            end = self._system.seek(self.fd, 0, os.SEEK_CUR)  # not by the counter, which an interruption sets back
+            self._system.resize(self.fd, end - written)
+            self._size_bytes = end - written
         except OSError:
             self._torn = self._torn or written > 0
         raise OSError(errno.ENOSPC, "short write")
@@ -203,7 +233,7 @@ class LiveSegment:
         self.is_refused = False
         if self._used_bytes + size_bytes <= self._room_bytes:
             return
-        self._used_bytes = self._spool.used_bytes()
+        self._measure()
         if self._used_bytes + size_bytes > self._room_bytes:
             self.is_refused = True
             raise SinkUnavailable("spool_full", f"{self._spool.directory} holds all that spool_max_bytes lets it")
@@ -212,12 +242,14 @@ class LiveSegment:
         if self._has_ended:
             self.begin()
         number = self.number + 1
-        for _ in range(_MOST_TRIES):
+        for tries in range(1, _MOST_TRIES + 1):
             name = SegmentName.begun(self._system.now(), self.owner, number)
             fd = self._spool.begin(name)
             if fd is not None:
                 break
             self._system.sleep(_PAUSE_S)  # whoever archives found the file before it was locked, and deletes it now
+            if tries % _TRIES_PER_NAME == 0:
+                number += 1  # one that was begun and interrupted: better a number missing than no segment
         else:
             raise OSError(errno.EBUSY, "the new segment is locked by another process")
         status = self._system.status_of(fd)

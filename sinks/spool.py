@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from stat import S_ISREG
 from typing import NamedTuple
 
 from structllm._system import LockingImpossible, System
@@ -80,11 +81,12 @@ class Spool:
             self._system.make_directories(path, 0o700)
 
     def is_made(self) -> bool:
-        """Return whether there is one; else nothing has ever waited in it."""
+        """Return whether there is one; else nothing has ever waited in it. Makes what somebody deleted of it."""
         try:
-            self._system.status_at(self.sealed)
+            self._system.status_at(self.directory)
         except FileNotFoundError:
             return False
+        self.make()
         return True
 
     def begin(self, name: SegmentName) -> int | None:
@@ -112,8 +114,10 @@ class Spool:
             with suppress(OSError):
                 self._system.unlink(path)
             raise SinkUnavailable("no_lock", f"the file system of {self.directory} has no locks") from None
-        except OSError:
-            self._system.close(fd)
+        except BaseException:  # also what a signal handler raises
+            self._close(fd)
+            with suppress(OSError):
+                self._system.unlink(path)
             raise
         self._system.close(fd)
         return None
@@ -145,7 +149,7 @@ class Spool:
     def claimed(self, segment: OpenSegment) -> Generator[int | None]:
         """Hold the lock of a segment that nobody writes any more; give its descriptor, or None where somebody does."""
         try:
-            fd = self._system.open(segment.path, os.O_RDONLY)
+            fd = self._system.open(segment.path, os.O_RDONLY | os.O_NONBLOCK)  # which waits for no other end of a FIFO
         except FileNotFoundError:
             yield None
             return
@@ -180,8 +184,9 @@ class Spool:
 
     def _is_named(self, fd: int, path: str) -> bool:
         """Return whether an open file still has this name: its writer may have marked it as the last one meanwhile."""
+        status = self._system.status_of(fd)
         try:
-            return file_id(self._system.status_at(path)) == file_id(self._system.status_of(fd))
+            return S_ISREG(status.st_mode) and file_id(self._system.status_at(path)) == file_id(status)
         except FileNotFoundError:
             return False
 
@@ -191,7 +196,8 @@ class Spool:
         for file in self._names(self.sealed):
             name = SegmentName.parse(file)
             if name is not None and name.stem not in there:
-                self.remove(os.path.join(self.sealed, file))
+                with suppress(OSError):  # nothing of ours
+                    self.remove(os.path.join(self.sealed, file))
 
     def used_bytes(self) -> int:
         """Return the size of all that is in the directories. What goes away meanwhile counts as gone."""
@@ -239,9 +245,10 @@ class Spool:
         """Move a segment to `quarantine/`, with its manifest and the reason; the bytes, which tell of it, last."""
         with suppress(OSError):  # then there is no reason beside it
             self.put(os.path.join(self.quarantine, f"{segment.name.stem}.reason"), reason)
-        for path in (segment.stem + ".json", segment.path):
-            with suppress(FileNotFoundError):
-                self._system.rename(path, os.path.join(self.quarantine, os.path.basename(path)))
+        with suppress(FileNotFoundError):
+            manifest = segment.stem + ".json"
+            self._system.rename(manifest, os.path.join(self.quarantine, os.path.basename(manifest)))
+        self._system.rename(segment.path, os.path.join(self.quarantine, os.path.basename(segment.path)))
         self.remove(segment.stem + ".try")
 
     def read(self, path: str) -> bytes:

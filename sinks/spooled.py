@@ -155,15 +155,13 @@ class SpooledSink(LineSink):
             self._segment.end_for_good()
             if self._syncs:
                 self._durability.confirm()
-        if self._segment.number:
-            if self.archiver.last_error is None:
-                self._wait_for_archive(self._system.monotonic() + _CLOSE_S)
-            with self._turns.take():
-                self._segment.begin()  # what is written after all has an owner of its own
+        if self._segment.number and self.archiver.last_error is None:
+            self._wait_for_archive(self._system.monotonic() + _CLOSE_S)
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child: with segments of its own, beside those of its parent."""
         self._abandon()  # without unlocking, which would unlock the parent's segment
+        self._segment.owners.clear()
         self._segment.begin()
         self.spool.abandon()
         self.archiver.begin()
@@ -205,8 +203,19 @@ class SpooledSink(LineSink):
             self._run_at_s = math.inf  # what ends from here on is for another run
             if mine:
                 self._segment.end_if_old()
-        self._durability.sync_if_due()  # and with that let go of segments that have ended
-        again_s = self.archiver.run()
+        again_s: float | None = None
+        try:
+            self._durability.sync_if_due()
+            again_s = self.archiver.run()
+            self._tell()
+        finally:
+            with self._turns.lock:
+                self._segment.measure_anew()
+                left_s = max(0.0, self._segment.ends_at_s - self._system.monotonic())
+                self._run_in(min(_RESCAN_S if again_s is None else again_s, _RESCAN_S, left_s))
+
+    def _tell(self) -> None:
+        """Have people told what is new."""
         if (error := self.archiver.last_error) != self._told_error:
             self._told_error = error
             if error is not None:
@@ -214,9 +223,6 @@ class SpooledSink(LineSink):
         if (set_aside := self.archiver.last_quarantined) != self._told_quarantined:
             self._told_quarantined = set_aside
             self._report(f"a segment was refused: {set_aside}")
-        with self._turns.lock:
-            left_s = max(0.0, self._segment.ends_at_s - self._system.monotonic())
-            self._run_in(min(_RESCAN_S if again_s is None else again_s, _RESCAN_S, left_s))
 
     def _wait_for_archive(self, deadline_s: float) -> bool:
         self.archiver.hurry()
@@ -241,6 +247,6 @@ class SpooledSink(LineSink):
 
     def _is_archived(self) -> bool:
         try:
-            return not any(waiting_of(self.spool, self._segment.owner).values())
+            return not any(waiting_of(self.spool, self._segment.owners).values())
         except OSError:
             return False

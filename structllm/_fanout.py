@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
-from structllm._delivery import RECOVERED, Delivery
+from structllm._delivery import RECOVERED, Delivery, DirectDelivery
 from structllm._exit import occupied
 from structllm._types import Record
 
@@ -155,6 +155,7 @@ def _announce(routes: Iterable[Route]) -> None:
     """Tell the sinks that want to know that the next flush is meant to be the last."""
     for route in routes:
         about_to_close = getattr(route.sink, "about_to_close", None)
-        if about_to_close is not None:
+        # A queue is delivered after this; and the thread that does so may hang with the sink's lock.
+        if about_to_close is not None and isinstance(route.delivery, DirectDelivery):
             with occupied(), suppress(Exception):
                 about_to_close()
