@@ -83,7 +83,12 @@ class LineSink:
                 return
             turns.busy = True
             try:
-                self._write(batch)
+                if self._take is None and len(batch) == 1:  # the usual case, in as few steps as can be
+                    self._append(batch[0].line)
+                else:
+                    self._write(batch)
+            except OSError as error:
+                raise_as_sink_error(error, 0)
             finally:
                 turns.busy = False
             if turns.held:

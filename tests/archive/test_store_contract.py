@@ -119,8 +119,9 @@ class TestContract:
         if getattr(store, "conditional_writes", True):
             assert 1 == outcomes.count("stored")
             assert {"stored", "exists", "conflict"} >= set(outcomes)
-        else:  # all that HEAD and PUT can promise
-            assert {"stored", "exists"} >= set(outcomes)
+        else:  # all that HEAD and PUT can promise; rclone may fail on one of two puts of a key, which is tried again
+            assert "stored" in outcomes
+            assert {"stored", "exists", "server_error"} >= set(outcomes)
 
     def test_nothing_stands_against_writing(self, store: Store) -> None:
         """A store that can be written to has no problems, and looking for them stores nothing."""

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from structllm.processors.redact import Redact
+from structllm.processors.redaction_keys import KeyRules, Verdict
 from structllm.processors.redaction_rules import PACKS
 from structllm.processors.redaction_scan import OVERLAP_CHARS, Sample, Scanner
 from structllm.processors.truncate import Truncate
@@ -23,7 +24,10 @@ edges = st.sampled_from(
 )
 samples = st.sampled_from(SAMPLES)
 numbers = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
-names = st.from_regex(r"[a-z]{1,8}(_(id|price|pct|ms|level)){0,2}", fullmatch=True)
+KEY_RULES = KeyRules((), ())
+names = st.from_regex(r"[a-z]{1,8}(_(id|price|pct|ms|level)){0,2}", fullmatch=True).filter(
+    lambda name: KEY_RULES.judge(name) is not Verdict.DENIED  # under `pwd` a number goes, too
+)
 values: st.SearchStrategy[Any] = st.recursive(
     numbers | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
