@@ -97,9 +97,12 @@ class TestLostReplies:
         run: Run = new_run()
         bucket = bucket_for(run, seaweedfs, proxy)
         run.fill(40)
-        rng = run.harness.rng
+        rng, lost = run.harness.rng, list[str]()
 
         def choose(method: str, path: str) -> Fault | None:
+            if method == "PUT" and "/v1/" in path and not lost:  # one for certain
+                lost.append(path)
+                return LoseReply()
             return rng.choice([None, None, LoseReply(), ReplaceReply(500)]) if method == "PUT" else None
 
         proxy.choose = choose
