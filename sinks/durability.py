@@ -1,16 +1,25 @@
 """When the lines of a log have to be on the disk, and how that is seen to."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from structllm._system import System
 from structllm._types import Defer, Record
 from structllm.errors import SinkRejected
+from structllm.sinks.rotation import FileId, file_id
 
 Fsync = Literal["never", "interval", "always"]
 
 _INTERVAL_S = 1.0
+
+
+class _Open(NamedTuple):
+    """A descriptor, and which file it is of."""
+
+    fd: int
+    which: FileId | None
 
 
 class Appendable(Protocol):
@@ -18,11 +27,11 @@ class Appendable(Protocol):
 
     Attributes:
         fd: The open file, or -1.
-        is_new: Whether the file's name has appeared since this was last set to False.
+        names: How many names of files have appeared so far. Only ever grows.
     """
 
     fd: int
-    is_new: bool
+    names: int
 
     def append(self, line: bytes) -> None:
         """Append one line. Raises OSError or SinkError."""
@@ -55,15 +64,19 @@ class Durability:
     def begin(self, lock: AbstractContextManager[Any]) -> None:
         """Begin anew, with this lock of the sink."""
         self._lock = lock
-        self._unsynced: list[int] = []  # files rotated since the last sync
+        # Held while another thread syncs; taken with the sink's lock held, which that thread does not need meanwhile.
+        self._in_hand_lock = threading.RLock()
+        self._unsynced: list[_Open] = []  # files rotated since the last sync
+        self._in_hand: list[_Open] = []  # those, and a copy of the live one, while another thread syncs them
+        self._synced_names = self._live.names
         self._sync_at_s: float | None = None
         self._syncing = False  # whether the line that is being written is to be synced
         self._lost = False  # whether a sync failed that nobody has been told of
 
     def abandon(self) -> None:
         """Close what was to be synced: another process does that."""
-        for fd in self._unsynced:
-            self._close(fd)
+        for file in (*self._unsynced, *self._in_hand):
+            self._close(file)
 
     def health(self) -> Mapping[str, int]:
         """Return how often the disk did not confirm."""
@@ -102,57 +115,84 @@ class Durability:
 
     def let_go(self, fd: int) -> None:
         """Close a file that is not written to any more, once what was written to it is where it has to be."""
+        file = _Open(fd, self._id_of(fd))
         if self._syncing or self._sync_at_s is not None:
-            self._unsynced.append(fd)
+            self._unsynced.append(file)
         else:
-            self._close(fd)
-
-    def _sync(self) -> bool:
-        """Wait until everything written is on the disk, and so are the names of its files."""
-        files = self._take_unsynced()
-        return self._sync_all(files, self._live.fd)
+            self._close(file)
 
     def sync_if_due(self) -> None:
         """Sync what waits for that, without keeping writers waiting. Called without the lock."""
         with self._lock:
             if self._sync_at_s is None and not self._unsynced:
                 return  # done since, with an event that could not wait
-            copies: list[int] = []
-            if self._live.fd >= 0:
-                try:
-                    copies.append(self._system.duplicate(self._live.fd))
-                except OSError:  # no descriptor left
-                    self._failed += 1
-                    self._lost = True
-            files = [*self._take_unsynced(), *copies]
-        if not self._sync_all(files, -1):
-            self._lost = True
+            self._in_hand_lock.acquire()
+            try:
+                self._in_hand = self._take_unsynced()
+                if self._live.fd >= 0:
+                    copy = self._system.duplicate(self._live.fd)
+                    self._in_hand.append(_Open(copy, self._id_of(copy)))
+            except OSError:  # no descriptor left
+                self._failed += 1
+                self._lost = True
+            except BaseException:
+                self._in_hand_lock.release()
+                raise
+        try:
+            if not self._sync_all(self._in_hand):
+                self._lost = True
+        finally:
+            self._in_hand = []
+            self._in_hand_lock.release()
 
-    def _take_unsynced(self) -> list[int]:
+    def _sync(self) -> bool:
+        """Wait until everything written is on the disk, and so are the names of its files."""
+        with self._in_hand_lock:  # what another thread is syncing is not on the disk yet
+            return self._sync_all(self._take_unsynced(), self._live.fd)
+
+    def _take_unsynced(self) -> list[_Open]:
         files, self._unsynced = self._unsynced, []
         self._sync_at_s = None
         return files
 
-    def _sync_all(self, files: list[int], kept: int) -> bool:
+    def _sync_all(self, files: Sequence[_Open], kept: int = -1) -> bool:
         """Sync files and close them, and one that is kept open."""
-        synced = True
-        for fd in [*files, *([kept] if kept >= 0 else [])]:
-            try:
-                self._system.sync(fd)
-            except OSError:
-                self._failed += 1
-                synced = False
-        for fd in files:
-            self._close(fd)
-        if self._live.is_new:
-            self._live.is_new = False
+        names = self._live.names
+        synced = [self._is_synced(file.fd) for file in files if self._is_same(file)]
+        if len(synced) < len(files):  # the host has closed them, and nobody can ask for the rest
+            self._failed += 1
+        for file in files:
+            self._close(file)
+        if kept >= 0:
+            synced.append(self._is_synced(kept))
+        if names != self._synced_names:
             try:
                 self._system.sync_directory(self._directory)
+                self._synced_names = names
             except OSError:
                 self._failed += 1
-                self._live.is_new, synced = True, False
-        return synced
+                return False
+        return all(synced) and len(synced) == len(files) + (kept >= 0)
 
-    def _close(self, fd: int) -> None:
-        with suppress(OSError):
-            self._system.close(fd)
+    def _is_synced(self, fd: int) -> bool:
+        try:
+            self._system.sync(fd)
+        except OSError:
+            self._failed += 1
+            return False
+        return True
+
+    def _id_of(self, fd: int) -> FileId | None:
+        try:
+            return file_id(self._system.status_of(fd))
+        except OSError:
+            return None
+
+    def _is_same(self, file: _Open) -> bool:
+        """Return whether the descriptor is still that of our file: the host may have closed it and opened another."""
+        return file.which is not None and self._id_of(file.fd) == file.which
+
+    def _close(self, file: _Open) -> None:
+        if self._is_same(file):
+            with suppress(OSError):
+                self._system.close(file.fd)

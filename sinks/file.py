@@ -26,7 +26,6 @@ from structllm._system import LockingImpossible, System
 from structllm._types import Defer
 from structllm.errors import ConfigError, SinkError
 from structllm.sinks.durability import Fsync
-from structllm.sinks.failures import raise_as_sink_error
 from structllm.sinks.integrity import Integrity, LineSinkConfig
 from structllm.sinks.lines import LineSink
 from structllm.sinks.live import LiveFile
@@ -178,15 +177,6 @@ class FileSink(LineSink):
     def defer_to(self, defer: Defer) -> None:
         """Have deletion, compression and fsync by interval done in another thread."""
         self._defer = defer
-
-    def open(self) -> None:
-        """Open the file now rather than at the first write. Raises SinkUnavailable or SinkRejected."""
-        with self._turns.take() as mine:
-            try:
-                if mine:
-                    self._live.open()
-            except OSError as error:
-                raise_as_sink_error(error, 0)
 
     def flush(self, timeout_s: float, /) -> bool:
         """Return whether what was written is where `fsync` wants it; in the middle of a write nobody knows: False."""

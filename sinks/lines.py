@@ -16,6 +16,10 @@ from structllm.sinks.turns import Turns
 class Live(Appendable, Protocol):
     """The file that lines are appended to, whichever it is at the time."""
 
+    def open(self) -> None:
+        """Find out whether it can be written. Raises OSError or SinkError."""
+        ...
+
     def settle(self) -> bool:
         """Look once more after the lines written last; return whether all of them are in a file."""
         ...
@@ -70,6 +74,15 @@ class LineSink:
     def report_to(self, report: Callable[[str], None]) -> None:
         """Have people told, on stderr, what the sink cannot do."""
         self._report = report
+
+    def open(self) -> None:
+        """Find out now, rather than at the first write, whether it can be written. Raises SinkError."""
+        with self._turns.take() as mine:
+            try:
+                if mine:
+                    self._file.open()
+            except OSError as error:
+                raise_as_sink_error(error, 0)
 
     def write(self, batch: Sequence[Record], /) -> None:
         """Append each record as one line with one `os.write`.

@@ -45,7 +45,7 @@ class LiveFile:
     Attributes:
         fd: The open file, or -1.
         degraded: `no_lock` where the file system has no locks, so that the file cannot be rotated.
-        is_new: Whether the file's name has appeared since this was last set to False.
+        names: How often the file's name has appeared, as far as is known here. Only ever grows.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class LiveFile:
         # Whoever may write the log may tell of its rotation; who may only read it may not.
         generation_mode = 0o600 | (0o060 if mode & 0o020 else 0) | (0o006 if mode & 0o002 else 0)
         self.generation = Generation(system, files.generation, generation_mode)
+        self.names = 0
         self._begin()
 
     def _begin(self) -> None:
         self.fd = -1
-        self.is_new = False
         self.degraded: str | None = None
         self._id: FileId | None = None
         self._size_bytes = 0
@@ -331,7 +331,7 @@ class LiveFile:
             self._close(fd)
             raise
         self.fd, self._id, self._size_bytes, self._torn = fd, file_id(status), size_bytes, _END if torn else b""
-        self.is_new = True
+        self.names += 1
 
     def _opened(self, path: str) -> int:
         """Open the file; make its directory where it is missing, again where somebody deletes it meanwhile."""

@@ -36,7 +36,7 @@ class LiveSegment:
 
     Attributes:
         fd: The open segment, or -1.
-        is_new: Whether a segment has been begun since this was last set to False.
+        names: How many segments have been begun. Only ever grows.
         owner: Whose segments these are; another one after `begin`.
         owners: All of this process so far.
         number: Of the last segment; 0 before the first.
@@ -67,6 +67,7 @@ class LiveSegment:
         self._let_go = let_go
         self.fd = -1
         self.owners: set[str] = set()
+        self.names = 0
         self.begin()
 
     def begin(self) -> None:
@@ -75,7 +76,6 @@ class LiveSegment:
         self.owner = new_owner(socket.gethostname(), self._system.token() + self._system.token()[:4])
         self.owners.add(self.owner)
         self.number = 0
-        self.is_new = False
         self.is_refused = False
         self._has_ended = False
         self._recent: list[bytes] = []  # lines since the last look, to be written again if their file is deleted
@@ -92,8 +92,8 @@ class LiveSegment:
         self._torn = False
         self.ends_at_s = math.inf
 
-    def try_out(self) -> None:
-        """Find out whether a segment could be begun. Raises OSError or SinkUnavailable."""
+    def open(self) -> None:
+        """Make the spool, and find out whether a segment could be begun. Raises OSError or SinkUnavailable."""
         self._spool.make()
         name = SegmentName.begun(self._system.now(), self.owner, 0)
         fd = self._spool.begin(name)
@@ -255,7 +255,7 @@ class LiveSegment:
         status = self._system.status_of(fd)
         self.fd, self._name, self._id, self.number = fd, name, (status.st_dev, status.st_ino), number
         self.ends_at_s = now_s + self._max_age_s
-        self.is_new = True
+        self.names += 1
         self._begun(self._max_age_s)
 
     def _start_again(self, now_s: float) -> None:

@@ -25,7 +25,6 @@ from structllm.archive.names import Compression
 from structllm.archive.store import Store
 from structllm.sinks.archiver import Archiver, waiting_of
 from structllm.sinks.durability import Fsync
-from structllm.sinks.failures import raise_as_sink_error
 from structllm.sinks.integrity import Integrity
 from structllm.sinks.lines import LineSink
 from structllm.sinks.sealing import SegmentSealer
@@ -112,15 +111,6 @@ class SpooledSink(LineSink):
         """Have segments archived in another thread, those that earlier processes have left among them."""
         self._defer = defer
         self._run_in(_FIRST_SCAN_S)
-
-    def open(self) -> None:
-        """Make the spool, and find out whether it can be written. Raises SinkUnavailable."""
-        with self._turns.take() as mine:
-            try:
-                if mine:
-                    self._segment.try_out()
-            except OSError as error:
-                raise_as_sink_error(error, 0)
 
     def flush(self, timeout_s: float, /) -> bool:
         """Return True only if everything written is in the archive, within `timeout_s` seconds.

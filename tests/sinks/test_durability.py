@@ -296,6 +296,75 @@ class TestInterval:
         run(jobs)
         assert disk.kept(tmp_path) == ["0", "1", "2", "3"]
 
+    def test_flushing_waits_for_one_under_way(self, tmp_path: Path, disk: Disk) -> None:
+        """What another thread is syncing is not on the disk yet: flush() is True only when it is, names included."""
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, fsync="interval", system=disk)
+        jobs = deferred(sink)
+        for number in range(3):
+            sink.write([record(str(number))])
+        begun, go_on = threading.Event(), threading.Event()
+        sync = disk.sync
+
+        def slow(fd: int) -> None:
+            begun.set()
+            assert go_on.wait(timeout=60)
+            sync(fd)
+
+        stand_in(disk, sync=slow)
+        thread = threading.Thread(target=run, args=([job for job in jobs if job[0] == 1.0],))
+        thread.start()
+        assert begun.wait(timeout=60)
+        told: list[tuple[bool, list[str]]] = []
+        flusher = threading.Thread(target=lambda: told.append((sink.flush(60.0), disk.kept(tmp_path))))
+        flusher.start()
+        flusher.join(timeout=0.2)
+        assert [] == told
+        go_on.set()
+        for each in (thread, flusher):
+            each.join(timeout=60)
+        assert [(True, ["0", "1", "2"])] == told
+
+    def test_a_host_that_closes_all_descriptors(self, tmp_path: Path, disk: Disk) -> None:
+        """A file of the host's under the number of one that waited for its sync is neither synced nor closed, and that
+        the disk did not confirm is counted."""
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, fsync="interval", system=disk)
+        jobs = deferred(sink)
+        sink.write([record("0")])
+        rotated = sink._live.fd
+        sink.write([record("1")])
+        with (tmp_path / "host").open("wb", buffering=0) as host:
+            os.dup2(host.fileno(), rotated)
+            run([job for job in jobs if job[0] == 1.0])
+            assert os.path.samestat(os.fstat(rotated), os.fstat(host.fileno()))
+            os.close(rotated)
+        assert (1, False, True) == (sink.health()["failed_syncs"], sink.flush(1.0), sink.flush(1.0))
+
+    def test_a_fork_in_the_middle(self, tmp_path: Path, disk: Disk) -> None:
+        """A child that was forked while another thread syncs keeps none of the files open."""
+        sink = FileSink(tmp_path / "a.log", max_bytes=60, fsync="interval", system=disk)
+        jobs = deferred(sink)
+        for number in range(3):
+            sink.write([record(str(number))])
+        reader, writer = os.pipe()
+        children: list[int] = []
+        sync = disk.sync
+
+        def forking(fd: int) -> None:
+            if not children:
+                children.append(os.fork())
+                if not children[0]:
+                    sink.reset_after_fork()
+                    os.write(writer, b"%d" % open_files(tmp_path))
+                    os._exit(0)
+            sync(fd)
+
+        stand_in(disk, sync=forking)
+        run([job for job in jobs if job[0] == 1.0])
+        assert b"0" == os.read(reader, 10)
+        assert 0 == os.waitpid(children[0], 0)[1]
+        os.close(reader)
+        os.close(writer)
+
     def test_without_a_thread(self, tmp_path: Path, disk: Disk) -> None:
         """Without defer_to the first write a second later syncs."""
         sink = FileSink(tmp_path / "a.log", fsync="interval", system=disk)
