@@ -1,4 +1,4 @@
-"""What every test starts from: no settings from outside, no context left over from another test."""
+"""What every test starts from: no settings from outside, no context left over; and what several folders share."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,10 @@ from contextvars import Context, copy_context
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.archive.proxy import Proxy
+from tests.archive.scripted import ScriptedS3
+from tests.archive.servers import SeaweedFS
 
 # Other work on the machine must not fail a property: its time is bounded by the test's timeout, not by Hypothesis.
 # Where CI is set, Hypothesis has a profile of its own, which does the same.
@@ -32,3 +36,17 @@ def no_context_left_over() -> Iterator[None]:
                 variable.set(Context().run(variable.get))
             except LookupError:  # it has no default, so it was never meant to be read unset
                 continue
+
+
+@pytest.fixture
+def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
+    """Return a proxy in front of SeaweedFS; whose, each folder or module says itself."""
+    with Proxy(seaweedfs.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedS3]:
+    """Return a server that answers what it is told."""
+    with ScriptedS3() as server:
+        yield server

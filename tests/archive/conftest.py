@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from structllm.archive.s3 import S3Store
-from tests.archive.proxy import Proxy
-from tests.archive.scripted import ScriptedS3
 from tests.archive.servers import Credentials, Rclone, SeaweedFS, Server
 
 NewStore = Callable[..., S3Store]
@@ -83,17 +81,3 @@ def new_store() -> Iterator[NewStore]:
     yield make
     for store in made:
         store.close()
-
-
-@pytest.fixture
-def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
-    """Return a proxy in front of SeaweedFS."""
-    with Proxy(seaweedfs.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def scripted() -> Iterator[ScriptedS3]:
-    """Return a server that answers what it is told."""
-    with ScriptedS3() as server:
-        yield server

@@ -5,6 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from structllm.archive import Found, ObjectExists, StoreError, StoreUnavailable
 
@@ -80,7 +81,7 @@ class _Pieces(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         end = len(self._data) if self._breaks_at is None else self._breaks_at
         if self._at >= end and self._breaks_at is not None:
             raise ConnectionResetError(104, "the connection broke")

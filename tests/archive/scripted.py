@@ -64,6 +64,7 @@ class ScriptedS3:
         script: Returns what a request is answered with; None for what the store says. `say` sets a simple one.
         conditional: Whether the store honours `If-None-Match`.
         echoes: Whether it answers a put with the checksum that it was given.
+        keeps: What it keeps in place of the body of a put; None for the body.
     """
 
     def __init__(self) -> None:
@@ -72,6 +73,7 @@ class ScriptedS3:
         self.script: Callable[[Request], Answer | None] = lambda request: None
         self.conditional = True
         self.echoes = True
+        self.keeps: bytes | None = None
         self._headers: dict[str, dict[str, str]] = {}
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -116,7 +118,7 @@ class ScriptedS3:
         if request.method == "PUT":
             if self.conditional and request.headers.get("if-none-match") == "*" and path in self.objects:
                 return 412, {}, b"<Error><Code>PreconditionFailed</Code></Error>"
-            self.objects[path] = request.body
+            self.objects[path] = request.body if self.keeps is None else self.keeps
             kept = ("x-amz-checksum-sha256", "x-amz-meta-")
             self._headers[path] = {name: text for name, text in request.headers.items() if name.startswith(kept)}
             checksum = request.headers.get("x-amz-checksum-sha256", "")

@@ -521,8 +521,7 @@ class TestRequests:
         if stored == BODY:
             put(asking)
         else:
-            store = scripted._store
-            scripted._store = lambda request: store(request._replace(body=stored))  # type: ignore[method-assign]
+            scripted.keeps = stored
             assert "bad_digest" == failure_of_put(asking).reason
         assert ["PUT", "GET"] == scripted.methods()
 

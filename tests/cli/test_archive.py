@@ -2,23 +2,23 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from structllm.archive import SegmentName, Store, StoreUnavailable
+from structllm.archive import SegmentName, Store, StoreUnavailable, object_key, pushing
 from structllm.archive.directory import DirectoryStore
 from structllm.archive.opening import open_store
 from structllm.errors import ConfigError
+from structllm.sinks.directory import DirectorySinkConfig
 from tests.archive.building import OTHER, OWNER, Archive, chained, lines_of, sealed
 from tests.archive.memory_store import MemoryStore
 from tests.cli.conftest import Run
 from tests.cli.recording import WRITER, LogBuilder, run_on_terminal
+from tests.sinks.spooling import records
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -316,37 +316,54 @@ class TestStatus:
 
 
 class TestPush:
-    """The command, with what does the work replaced."""
+    """The command, on a directory archive and a spool in which a killed process has left a segment."""
 
-    def pushing(self, monkeypatch: pytest.MonkeyPatch, **result: Any) -> list[Any]:
-        """Let a push come to this; return what it was asked."""
-        import dataclasses
+    @pytest.fixture
+    def config(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> DirectorySinkConfig:
+        """Return the settings of the archive; three events wait in its spool."""
+        monkeypatch.setattr(pushing, "_LONGEST_PAUSE_S", 0.01)  # between tries that fail
+        configure(monkeypatch, {"type": "directory", "path": "arch", "spool_dir": "spool"})
+        config = DirectorySinkConfig(path=Path("arch"), spool_dir=Path("spool"))
+        dead = config.build()
+        dead.write(list(records(range(1, 4))))
+        dead._segment.close()
+        return config
 
-        fields = dict.fromkeys(("stored", "left", "live", "shipped", "held", "quarantined"), 0)
-        names = ["place", "error", *fields]
-        kind = dataclasses.make_dataclass("Pushed", names)
-        asked: list[Any] = []
+    def pushed(self, run: Run, *paths: str) -> tuple[int, dict[str, Any]]:
+        """Push; return the exit status and what was told."""
+        result = run("archive", "push", "--json", *paths)
+        (told,) = json.loads(result.stdout)
+        return result.exit_code, told
 
-        def push(config: Any, paths: Any) -> Any:
-            asked.append((config.type, tuple(paths)))
-            return kind(**{"place": "arch", "error": None, **fields, **result})
-
-        monkeypatch.setitem(sys.modules, "structllm.archive.pushing", SimpleNamespace(push=push))  # type: ignore[arg-type]
-        configure(monkeypatch, {"type": "directory", "path": "arch"})
-        return asked
-
-    def test_all_stored(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-        """When nothing is left, all is well."""
-        asked = self.pushing(monkeypatch, stored=3, held=1200)
+    def test_all_stored(self, run: Run, config: DirectorySinkConfig) -> None:
+        """What waits is stored, and so is what log files hold besides; when nothing is left, all is well."""
+        Path("x.log").write_bytes(b"".join(record.line for record in records(range(1, 6))))
         result = run("archive", "push", "x.log")
-        assert ([("directory", ("x.log",))], 0) == (asked, result.exit_code)
-        assert ["arch", "3", "0", "0", "0", "1,200"] == result.stdout.splitlines()[1].split()
+        assert (0, "") == (result.exit_code, result.stderr)
+        assert [str(config.path.absolute()), "2", "0", "0", "2", "3"] == result.stdout.splitlines()[1].split()
+        seqs = [json.loads(line)["seq"] for line in run("tail", "--json", "arch").stdout.splitlines()]
+        assert [1, 2, 3, 4, 5] == seqs
+        code, told = self.pushed(run, "x.log")
+        assert (0, 0, 0, 5) == (code, told["stored"], told["shipped"], told["held"])
 
-    @pytest.mark.parametrize("result", [{"left": 1}, {"error": "no answer"}, {"quarantined": 1}])
-    def test_something_is_left(self, run: Run, monkeypatch: pytest.MonkeyPatch, result: dict[str, Any]) -> None:
-        """When something is, it is not."""
-        self.pushing(monkeypatch, **result)
-        assert 1 == run("archive", "push", "--json").exit_code
+    def test_out_of_reach(self, run: Run, config: DirectorySinkConfig) -> None:
+        """When something is left, it is not, and why is said."""
+        config.path.rmdir()
+        code, told = self.pushed(run)
+        assert (1, 0, 1, True) == (code, told["stored"], told["left"], "does not exist" in told["error"])
+        config.path.mkdir()
+        assert 0 == self.pushed(run)[0]
+
+    def test_refused(self, run: Run, config: DirectorySinkConfig) -> None:
+        """Nor when a segment was refused, which stays said."""
+        (name,) = [segment.name for segment in config.unopened().spool.open_segments()]
+        foreign = config.path / object_key(name, "zstd")
+        foreign.parent.mkdir(parents=True)
+        foreign.write_bytes(b"somebody else's")
+        for _ in range(2):
+            code, told = self.pushed(run)
+            assert (1, 1, 0) == (code, told["quarantined"], told["left"])
+        assert "1 segment in quarantine; `structllm archive status` says why" in run("archive", "push").stderr
 
     def test_no_archive(self, run: Run) -> None:
         """Without an archive nothing can be stored."""

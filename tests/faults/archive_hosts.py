@@ -39,7 +39,7 @@ class Switched(DirectoryStore):
         """Fail after a moment, or store."""
         if not self._duty[Duty.GO_ON]:
             self._duty[Duty.SPARE] += 1
-            time.sleep(0.005)
+            time.sleep(0.005)  # as a connection that is refused takes
             raise StoreUnavailable("connection", "no connection")
         super().put(key, body, sha256=sha256, metadata=metadata)
 
@@ -198,7 +198,7 @@ def examine(job: Mapping[str, Any], duty: Duty) -> None:
     extra = job["extra"]
     os.environ.update(extra["environment"])
     if extra["no_boto3"]:
-        sys.modules["boto3"] = None  # type: ignore[assignment]
+        sys.modules["boto3"] = None  # type: ignore[assignment]  # how `import` is told that there is none
     hasten()
     config = load_sink_config(job["sinks"][0])
     problems = config.check()

@@ -157,6 +157,7 @@ def archive(job: Mapping[str, Any], duty: Duty) -> None:
         leave(job, health=archiver.health(), waiting=waiting_of(spool), again_s=again_s)
         if again_s is None or duty[Duty.STOP]:
             break
+        # As long as the archiver says, on the faster clock; at most a moment, for it is only too early then.
         time.sleep(min(0.02, max(0.0, again_s) / extra.get("pace", 1.0)))
     leave_at_once()
 
@@ -224,7 +225,7 @@ def host(job: Mapping[str, Any], duty: Duty) -> None:
             if n % job["count"] == 0 and not extra.get("keeps_open"):
                 logger.flush(0.2)
         leave(job, **logger.stats()["sinks"])
-        time.sleep(0.005)
+        time.sleep(0.005)  # the test reads that again and again, and says when to go on or stop
     leave_stats(duty, job, logger)
 
 

@@ -48,20 +48,6 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
         server.stop(kill=True)  # it takes its time otherwise
 
 
-@pytest.fixture
-def proxy(seaweedfs: SeaweedFS) -> Iterator[Proxy]:
-    """Return a proxy in front of it."""
-    with Proxy(seaweedfs.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def scripted() -> Iterator[ScriptedS3]:
-    """Return a server that answers what it is told."""
-    with ScriptedS3() as server:
-        yield server
-
-
 def bucket_for(run: Run, server: SeaweedFS, proxy: Proxy) -> str:
     """Let a run archive to a new bucket that keeps all versions, by way of the proxy; return its name."""
     name = f"logs-{secrets.token_hex(6)}"

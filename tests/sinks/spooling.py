@@ -1,7 +1,8 @@
 """What the tests of sinks with a spool share: records, a clock that is moved by hand, and what an archive holds."""
 
+import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 import zstandard
@@ -10,6 +11,7 @@ from structllm._system import System
 from structllm._types import Record
 from structllm.archive import Manifest, StoreError
 from tests.archive.memory_store import MemoryStore
+from tests.standing_in import stand_in
 
 
 def record(number: int, writer: str = "w", size_bytes: int = 0, **fields: object) -> Record:
@@ -57,16 +59,29 @@ class FaultyStore(MemoryStore):
         self.after = False
         self.tries: list[str] = []
 
-    def put(self, key: str, body: bytes, *, sha256: str, metadata: object) -> None:  # type: ignore[override]  # any will do
+    def put(self, key: str, body: bytes, *, sha256: str, metadata: Mapping[str, str]) -> None:
         """Store an object, or fail."""
         error = None
         if key.startswith("v1/"):
             self.tries.append(key)
             error = self.errors.pop(0) if self.errors else self.always
         if error is None or self.after:
-            super().put(key, body, sha256=sha256, metadata=dict(metadata))  # type: ignore[call-overload]  # as above
+            super().put(key, body, sha256=sha256, metadata=metadata)
         if error is not None:
             raise error
+
+    def hold(self) -> tuple[threading.Event, threading.Event]:
+        """Have every put wait; return what says that one has begun, and what lets them go on."""
+        begun, go_on = threading.Event(), threading.Event()
+        put = self.put
+
+        def held(key: str, body: bytes, *, sha256: str, metadata: Mapping[str, str]) -> None:
+            begun.set()
+            assert go_on.wait(60)
+            put(key, body, sha256=sha256, metadata=metadata)
+
+        stand_in(self, put=held)
+        return begun, go_on
 
 
 def unpacked(key: str, body: bytes) -> bytes:

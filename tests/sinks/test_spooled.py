@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -574,15 +573,7 @@ class TestThread:
 
     def test_a_segment_that_is_full_is_archived_at_once(self, tmp_path: Path, store: FaultyStore) -> None:
         """It does not wait until the one that was begun behind it is too old, nor for one that is being stored."""
-        deferred, go_on, begun = Deferred(), threading.Event(), threading.Event()
-        put = store.put
-
-        def hang(key: str, body: bytes, *, sha256: str, metadata: dict[str, str]) -> None:
-            begun.set()
-            assert go_on.wait(60)
-            put(key, body, sha256=sha256, metadata=metadata)
-
-        stand_in(store, put=hang)
+        deferred, (begun, go_on) = Deferred(), store.hold()
         sink = SpooledSink(store, str(tmp_path), segment_max_bytes=600)
         sink.defer_to(deferred.defer)
         sink.write(list(records(range(1, 4), size_bytes=300)))
@@ -594,15 +585,7 @@ class TestThread:
 
     def test_a_store_that_hangs_keeps_nobody(self, tmp_path: Path, store: FaultyStore) -> None:
         """While the archive hangs, writes go through, and flush and close end at their time."""
-        deferred, go_on, begun = Deferred(), threading.Event(), threading.Event()
-        put = store.put
-
-        def hang(key: str, body: bytes, *, sha256: str, metadata: dict[str, str]) -> None:
-            begun.set()
-            assert go_on.wait(60)
-            put(key, body, sha256=sha256, metadata=metadata)
-
-        stand_in(store, put=hang)
+        deferred, (begun, go_on) = Deferred(), store.hold()
         sink = SpooledSink(store, str(tmp_path))
         sink.defer_to(deferred.defer)
         sink.write([record(1)])
