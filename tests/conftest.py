@@ -1,6 +1,7 @@
 """What every test starts from: no settings from outside, no context left over; and what several folders share."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextvars import Context, copy_context
 
@@ -16,6 +17,11 @@ from tests.archive.servers import SeaweedFS
 if "CI" not in os.environ:
     settings.register_profile("structllm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("structllm")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them every program that they start:
+# then nothing would end that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -31,15 +31,16 @@ _FIELDS = 5
 class Switched(DirectoryStore):
     """A directory that cannot be reached until the test lets it."""
 
-    def __init__(self, path: str, duty: Duty) -> None:
+    def __init__(self, path: str, duty: Duty, fails_after_s: float) -> None:
         super().__init__(path)
         self._duty = duty
+        self._fails_after_s = fails_after_s
 
     def put(self, key: str, body: bytes, *, sha256: str, metadata: Mapping[str, str]) -> None:
         """Fail after a moment, or store."""
         if not self._duty[Duty.GO_ON]:
             self._duty[Duty.SPARE] += 1
-            time.sleep(0.005)  # as a connection that is refused takes
+            time.sleep(self._fails_after_s)  # as a connection that is refused, or not answered, takes
             raise StoreUnavailable("connection", "no connection")
         super().put(key, body, sha256=sha256, metadata=metadata)
 
@@ -70,7 +71,7 @@ def beside(job: Mapping[str, Any], duty: Duty) -> None:
     """Log by turns to an archive that works and to one that does not; then let it work."""
     extra = job["extra"]
     archive_mutants.apply(extra["damage"])
-    stores = (DirectoryStore(extra["archive"]), Switched(extra["archive"], duty))
+    stores = (DirectoryStore(extra["archive"]), Switched(extra["archive"], duty, extra["fails_after_s"]))
     spools = (extra["beside"], extra["spool"])
     loggers = [
         create_llm_logger(

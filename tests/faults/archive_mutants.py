@@ -195,15 +195,14 @@ def longer_delays() -> None:
 
 
 def waits_for_the_store() -> None:
-    """Have `write` run the archiver itself when a segment is full."""
-    real = SpooledSink._write
+    """Have `write` wait until the archive has the record, or has refused it."""
+    real = SpooledSink.write
 
-    def write(self: SpooledSink, batch: Any) -> None:
+    def write(self: SpooledSink, batch: Any, /) -> None:
         real(self, batch)
-        self.archiver.hurry()
-        self.archiver.run()
+        self.flush(1.0)
 
-    stand_in(SpooledSink, _write=write)
+    stand_in(SpooledSink, write=write)
 
 
 DAMAGES: Mapping[str, Callable[[], None]] = {

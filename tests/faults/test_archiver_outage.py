@@ -27,11 +27,9 @@ class TestAway:
     def outage(self, new_run: NewRun, damage: str | None, blocks: int, block: int) -> tuple[Run, Writer, list[str]]:
         """Log to an archive that is away, and let it come back; return what is wrong."""
         run: Run = new_run()
-        sizes = {
-            "blocks": blocks,
-            "block": block,
-            "segment_max_bytes": 5_000 if damage == "waits_for_the_store" else 200_000,
-        }
+        # Who waits for the store waits for the disk where it works, so it has to be away for longer than that takes.
+        fails_after_s = 0.1 if damage == "waits_for_the_store" else 0.005
+        sizes = {"blocks": blocks, "block": block, "segment_max_bytes": 200_000, "fails_after_s": fails_after_s}
         other = str(run.spool.parent / "beside")
         writer = run.start_and_wait(beside, Job(threads=2), damage=damage, beside=other, **sizes)
         told = run.told(writer)
@@ -52,7 +50,7 @@ class TestAway:
     @pytest.mark.parametrize(("damage", "letters"), [("no_delay", "N"), ("waits_for_the_store", "R")])
     def test_catches(self, new_run: NewRun, damage: str, letters: str) -> None:
         """The test sees where the store is tried all the time, or waited for."""
-        blocks, block = (20, 10) if damage == "waits_for_the_store" else (50, 100)
+        blocks, block = (6, 4) if damage == "waits_for_the_store" else (50, 100)
         assert caught(self.outage(new_run, damage, blocks, block)[2], letters)
 
 
