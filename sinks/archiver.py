@@ -95,12 +95,19 @@ class Archiver:
         with self._alone() as alone:
             if not alone:
                 return _BUSY_S
+            wrong: Exception | None = None
+            again_s: float | None = None
             try:
-                sealed = self._seal_all()
+                wrong = self._seal_all()
                 again_s = self._store_all()  # also where nothing could be sealed: this makes room
             except Exception as error:  # nobody would come again
-                sealed, again_s = self._complain(error), None
-            return again_s if sealed else min(_RETRY_S, _RETRY_S if again_s is None else again_s)
+                wrong = error
+            if wrong is None:
+                if again_s is None:  # nothing waits, so nothing is wrong any more
+                    self.last_error = self.last_reason = None
+                return again_s
+            self._complain(wrong)  # only now: what could be stored says that all is well
+            return min(_RETRY_S, _RETRY_S if again_s is None else again_s)
 
     def hurry(self) -> None:
         """Have the next run try everything, whatever waits for its time: somebody cannot wait."""
@@ -124,15 +131,15 @@ class Archiver:
                 alone = self._complain(error)
             yield alone
 
-    def _seal_all(self) -> bool:
-        """Seal what can be; return whether all could."""
-        sealed = True
+    def _seal_all(self) -> Exception | None:
+        """Seal what can be; return what is wrong with what cannot."""
+        wrong: Exception | None = None
         for segment in self._spool.open_segments():
             try:
                 self._sealer.seal(segment)
             except Exception as error:  # whatever is wrong with one segment, the others are sealed and stored
-                sealed = self._complain(error)
-        return sealed
+                wrong = error
+        return wrong
 
     def _complain(self, error: Exception) -> bool:
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -12,6 +12,7 @@ from structllm.sinks.sealing import SegmentSealer, pack
 from structllm.sinks.spool import Spool
 from structllm.sinks.spooled import SpooledSink
 from tests.sinks.spooling import Clocked, FaultyStore, manifests_in, record, seqs_in, unpacked
+from tests.standing_in import stand_in
 
 GONE = StoreUnavailable("timeout", "no answer")
 BAD_DIGEST = StoreRefused("bad_digest", "the checksum was wrong on arrival")
@@ -225,6 +226,28 @@ class TestSealing:
             after = given.archiver._sealer.manifest_of(segment)
             assert (before.summary, before.sha256) == (after.summary, after.sha256)
             assert after.previous_sha256 is None
+
+    def test_one_that_cannot_be_sealed_is_said(self, tmp_path: Path) -> None:
+        """The others are sealed and stored, and that does not hide it."""
+        given = Given(tmp_path, 1)
+        sink = SpooledSink(given.store, str(tmp_path), system=given.system)
+        for number in (2, 3):
+            sink.write([record(number)])
+            sink._segment.end()
+        bad = given.spool.open_segments()[0].path
+        opened = given.system.open
+
+        def fail(path: str, flags: int, mode: int = 0o600) -> int:
+            if path == bad:
+                raise OSError(5, "Input/output error")
+            return opened(path, flags, mode)
+
+        stand_in(given.system, open=fail)
+        assert (given.archiver.run() or 0) > 0
+        assert ({1, 3}, "spool_error") == (set(seqs_in(given.store)), given.archiver.last_reason)
+        stand_in(given.system, open=opened)
+        given.run_until_done()
+        assert ({1, 2, 3}, None) == (set(seqs_in(given.store)), given.archiver.last_error)
 
     def test_a_spool_that_cannot_be_read_is_said(self, tmp_path: Path) -> None:
         """A disk that fails is an error of the spool; nothing is raised, and it is tried again."""
