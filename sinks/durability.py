@@ -1,5 +1,6 @@
 """When the lines of a log have to be on the disk, and how that is seen to."""
 
+import errno
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -19,7 +20,7 @@ class _Open(NamedTuple):
     """A descriptor, and which file it is of."""
 
     fd: int
-    which: FileId | None
+    which: FileId
 
 
 class Appendable(Protocol):
@@ -27,10 +28,12 @@ class Appendable(Protocol):
 
     Attributes:
         fd: The open file, or -1.
+        which: Which file that is; None where there is none.
         names: How many names of files have appeared so far. Only ever grows.
     """
 
     fd: int
+    which: FileId | None
     names: int
 
     def append(self, line: bytes) -> None:
@@ -113,9 +116,9 @@ class Durability:
         lost, self._lost = self._lost, False
         return self._sync() and not lost
 
-    def let_go(self, fd: int) -> None:
+    def let_go(self, fd: int, which: FileId) -> None:
         """Close a file that is not written to any more, once what was written to it is where it has to be."""
-        file = _Open(fd, self._id_of(fd))
+        file = _Open(fd, which)
         if self._syncing or self._sync_at_s is not None:
             self._unsynced.append(file)
         else:
@@ -129,9 +132,8 @@ class Durability:
             self._in_hand_lock.acquire()
             try:
                 self._in_hand = self._take_unsynced()
-                if self._live.fd >= 0:
-                    copy = self._system.duplicate(self._live.fd)
-                    self._in_hand.append(_Open(copy, self._id_of(copy)))
+                if (which := self._live.which) is not None:
+                    self._in_hand.append(_Open(self._system.duplicate(self._live.fd), which))
             except OSError:  # no descriptor left
                 self._failed += 1
                 self._lost = True
@@ -182,15 +184,12 @@ class Durability:
             return False
         return True
 
-    def _id_of(self, fd: int) -> FileId | None:
-        try:
-            return file_id(self._system.status_of(fd))
-        except OSError:
-            return None
-
     def _is_same(self, file: _Open) -> bool:
         """Return whether the descriptor is still that of our file: the host may have closed it and opened another."""
-        return file.which is not None and self._id_of(file.fd) == file.which
+        try:
+            return file_id(self._system.status_of(file.fd)) == file.which
+        except OSError as error:
+            return error.errno != errno.EBADF
 
     def _close(self, file: _Open) -> None:
         if self._is_same(file):

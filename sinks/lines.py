@@ -10,6 +10,7 @@ from structllm.errors import SinkError
 from structllm.sinks.durability import Appendable, Durability, Fsync
 from structllm.sinks.failures import raise_as_sink_error
 from structllm.sinks.integrity import Integrity, Sealer, key_for
+from structllm.sinks.rotation import FileId
 from structllm.sinks.turns import Turns
 
 
@@ -131,8 +132,8 @@ class LineSink:
         else:
             self._append(line)
 
-    def _let_go(self, fd: int) -> None:
-        self._durability.let_go(fd)
+    def _let_go(self, fd: int, which: FileId) -> None:
+        self._durability.let_go(fd, which)
 
     def _settle(self) -> bool:
         """Return whether what was written is where `fsync` wants it, in files that are still there."""

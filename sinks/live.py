@@ -39,11 +39,12 @@ class LiveFile:
         max_bytes: Rotate before the file grows beyond this.
         backup_count: Rotated files kept.
         mode: Permissions of the file.
-        let_go: Takes a descriptor of a file that is not written to any more, and closes it.
+        let_go: Takes a file that is not written to any more, as its descriptor and which one it is, and closes it.
         looked: Called after each look, with the monotonic time.
 
     Attributes:
         fd: The open file, or -1.
+        which: Which file that is; None where there is none.
         degraded: `no_lock` where the file system has no locks, so that the file cannot be rotated.
         names: How often the file's name has appeared, as far as is known here. Only ever grows.
     """
@@ -56,7 +57,7 @@ class LiveFile:
         max_bytes: int,
         backup_count: int,
         mode: int,
-        let_go: Callable[[int], None],
+        let_go: Callable[[int, FileId], None],
         looked: Callable[[float], None],
     ) -> None:
         self._system = system
@@ -80,7 +81,7 @@ class LiveFile:
     def _begin(self) -> None:
         self.fd = -1
         self.degraded: str | None = None
-        self._id: FileId | None = None
+        self.which: FileId | None = None
         self._size_bytes = 0
         self._torn = b""  # what ends the half line at the end of the file
         self._generation_fd = -1
@@ -233,7 +234,7 @@ class LiveFile:
             generation = self._refreshed_generation()
             if self.generation.which != known:  # somebody deleted it: what it confirmed meanwhile was nothing
                 self._confirmed = False
-            if self.fd < 0 or self._named() != self._id:
+            if self.fd < 0 or self._named() != self.which:
                 self._reopen()
             # Where another file could not be opened, each write is to be looked after.
             self._known_generation = generation if self._is_current else -1
@@ -260,13 +261,13 @@ class LiveFile:
         if self.fd < 0:
             return False
         try:
-            if file_id(self._system.status_of(self.fd)) == self._id:
+            if file_id(self._system.status_of(self.fd)) == self.which:
                 return True
         except OSError as error:
             if error.errno != errno.EBADF:
                 return True
         self._counts["lost_descriptors"] += 1
-        self.fd, self._id = -1, None
+        self.fd, self.which = -1, None
         return False
 
     def _named(self) -> FileId | None:
@@ -276,7 +277,7 @@ class LiveFile:
         except OSError:
             if not self._system.status_of(self.fd).st_nlink:
                 raise
-            return self._id
+            return self.which
 
     def _refreshed_generation(self) -> int:
         try:
@@ -289,7 +290,7 @@ class LiveFile:
 
     def _reopen(self) -> None:
         """Open the file of this name. Where that fails, go on with the old one if it still has some name."""
-        old, old_id = self.fd, self._id
+        old, old_id = self.fd, self.which
         try:
             self._open()
         except (OSError, SinkError):
@@ -304,7 +305,7 @@ class LiveFile:
             return
         if self._unproven and self._has_left_the_log(old, old_id):
             self._homeless += self._unproven
-        self._let_go(old)
+        self._let_go(old, old_id)
 
     def _has_left_the_log(self, fd: int, which: FileId) -> bool:
         highest = max(self._backup_count, 1)
@@ -330,7 +331,7 @@ class LiveFile:
         except (OSError, SinkError):
             self._close(fd)
             raise
-        self.fd, self._id, self._size_bytes, self._torn = fd, file_id(status), size_bytes, _END if torn else b""
+        self.fd, self.which, self._size_bytes, self._torn = fd, file_id(status), size_bytes, _END if torn else b""
         self.names += 1
 
     def _opened(self, path: str) -> int:

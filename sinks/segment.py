@@ -10,6 +10,7 @@ from contextlib import suppress
 from structllm._system import System
 from structllm.archive.names import SegmentName, new_owner
 from structllm.errors import SinkError, SinkUnavailable
+from structllm.sinks.rotation import FileId, file_id
 from structllm.sinks.spool import Spool
 
 _LOOK_INTERVAL_S = 0.05
@@ -32,10 +33,12 @@ class LiveSegment:
         spool_max_bytes: What may be in the spool.
         begun: Called when a segment is begun, with the seconds until it is too old.
         ended: Called when a segment has ended because it is large or old.
-        let_go: Takes the descriptor of a segment that has ended, and closes it; the lock goes with that.
+        let_go: Takes a segment that has ended, as its descriptor and which file it is, and closes it; the lock goes
+            with that.
 
     Attributes:
         fd: The open segment, or -1.
+        which: Which file that is; None where there is none.
         names: How many segments have been begun. Only ever grows.
         owner: Whose segments these are; another one after `begin`.
         owners: All of this process so far.
@@ -54,7 +57,7 @@ class LiveSegment:
         spool_max_bytes: int,
         begun: Callable[[float], None],
         ended: Callable[[], None],
-        let_go: Callable[[int], None],
+        let_go: Callable[[int, FileId], None],
     ) -> None:
         self._system = system
         self._spool = spool
@@ -87,7 +90,7 @@ class LiveSegment:
     def _forget(self) -> None:
         self.fd = -1
         self._name: SegmentName | None = None
-        self._id: tuple[int, int] | None = None
+        self.which: FileId | None = None
         self._size_bytes = 0
         self._torn = False
         self.ends_at_s = math.inf
@@ -142,10 +145,10 @@ class LiveSegment:
         if final:
             with suppress(OSError):  # then nothing says so
                 self._system.rename(self._spool.path_of(self._name), self._spool.path_of(self._name, final=True))
-        if self._is_ours():
+        if self.which is not None and self._is_ours():
             with suppress(OSError):
                 self._system.unlock(self.fd)  # it may stay open until it is synced, or in a child
-            self._let_go(self.fd)
+            self._let_go(self.fd, self.which)
         self._forget()
         self._recent.clear()
 
@@ -252,8 +255,13 @@ class LiveSegment:
                 number += 1  # one that was begun and interrupted: better a number missing than no segment
         else:
             raise OSError(errno.EBUSY, "the new segment is locked by another process")
-        status = self._system.status_of(fd)
-        self.fd, self._name, self._id, self.number = fd, name, (status.st_dev, status.st_ino), number
+        try:
+            which = file_id(self._system.status_of(fd))
+        except OSError:
+            with suppress(OSError):
+                self._system.close(fd)
+            raise
+        self.fd, self._name, self.which, self.number = fd, name, which, number
         self.ends_at_s = now_s + self._max_age_s
         self.names += 1
         self._begun(self._max_age_s)
@@ -266,7 +274,6 @@ class LiveSegment:
     def _is_ours(self) -> bool:
         """Return whether the descriptor is that of our file: the host may have closed it and opened another."""
         try:
-            status = self._system.status_of(self.fd)
+            return file_id(self._system.status_of(self.fd)) == self.which
         except OSError as error:
             return error.errno != errno.EBADF
-        return (status.st_dev, status.st_ino) == self._id

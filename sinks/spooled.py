@@ -9,7 +9,8 @@ Failure modes: a full spool → SinkUnavailable (`spool_full`), the records that
 SinkUnavailable. That the archive cannot be reached is no failure of a write: see `health()`.
 Units: sizes in bytes, times in seconds.
 
-`write` never waits for the archive. Storing is done in another thread, that of `defer_to`; without one, by `flush`.
+`write` never waits for the archive. Storing is done in another thread, that of `defer_uploads_to`; without one, by
+`flush`.
 """
 
 import math
@@ -76,6 +77,7 @@ class SpooledSink(LineSink):
         system: System | None = None,
     ) -> None:
         system = system or System()
+        self._defer_uploads: Defer | None = None
         self.store = store
         self.spool = Spool(system, os.path.abspath(spool_dir), mode)
         self._segment = LiveSegment(
@@ -108,8 +110,15 @@ class SpooledSink(LineSink):
         self._told_quarantined: str | None = None
 
     def defer_to(self, defer: Defer) -> None:
-        """Have segments archived in another thread, those that earlier processes have left among them."""
+        """Have open segments synced in another thread, where `fsync` is `interval`."""
         self._defer = defer
+
+    def defer_uploads_to(self, defer: Defer) -> None:
+        """Have segments archived in another thread, those that earlier processes have left among them.
+
+        Not in that of `defer_to`: an archive that hangs would keep the syncs waiting.
+        """
+        self._defer_uploads = defer
         self._run_in(_FIRST_SCAN_S)
 
     def flush(self, timeout_s: float, /) -> bool:
@@ -172,7 +181,7 @@ class SpooledSink(LineSink):
 
     def _run_in(self, delay_s: float) -> None:
         """Have the archiver run later, in place of what was to be done later before, unless that comes sooner."""
-        if self._defer is None:
+        if self._defer_uploads is None:
             return
         now_s = self._system.monotonic()
         if now_s - _RESCAN_S < self._run_at_s <= now_s + delay_s:
@@ -185,7 +194,7 @@ class SpooledSink(LineSink):
             if awaited == self._round:
                 self._archive()
 
-        self._defer(delay_s, job)
+        self._defer_uploads(delay_s, job)
 
     def _archive(self) -> None:
         """End a segment that is old, and run the archiver."""
@@ -195,7 +204,6 @@ class SpooledSink(LineSink):
                 self._segment.end_if_old()
         again_s: float | None = None
         try:
-            self._durability.sync_if_due()
             again_s = self.archiver.run()
             self._tell()
         finally:
@@ -216,12 +224,12 @@ class SpooledSink(LineSink):
 
     def _wait_for_archive(self, deadline_s: float) -> bool:
         self.archiver.hurry()
-        if self._defer is None:
+        if self._defer_uploads is None:
             self._archive()
             return self._is_archived()
         while (left_s := deadline_s - self._system.monotonic()) > 0:
             done = threading.Event()
-            self._defer(0.0, partial(self._archive_and, done.set))
+            self._defer_uploads(0.0, partial(self._archive_and, done.set))
             if not done.wait(left_s):
                 return False
             if self.archiver.last_error is not None or self._is_archived():

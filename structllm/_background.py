@@ -11,8 +11,9 @@ from typing import Any, Literal, TypeAlias
 
 from structllm._account import Account
 from structllm._backoff import Backoff
-from structllm._delivery import ABANDONED, CLOSED, DirectDelivery, OnDrop, drop_reason, health_of, renew, taken_of
+from structllm._delivery import ABANDONED, CLOSED, DirectDelivery, OnDrop
 from structllm._exit import here, occupied
+from structllm._hooks import drop_reason, flushed, health_of, renew, taken_of
 from structllm._queue import BoundedQueue
 from structllm._types import Record, Sink
 from structllm.errors import SinkRejected, SinkUnavailable
@@ -34,6 +35,7 @@ class _Flush:
 
     target: int
     deadline_s: float
+    last: bool
     done: bool = False
     result: bool = False
 
@@ -284,18 +286,16 @@ class BackgroundDelivery:
 
     # --- flush, exit, close, fork ------------------------------------------------------------------------------------
 
-    def begin_flush(self, timeout_s: float) -> Callable[[float], bool]:
+    def begin_flush(self, timeout_s: float, *, last: bool = False) -> Callable[[float], bool]:
         """Have everything delivered without delay and the sink flushed; return what waits for it."""
         with self._lock:
             if self._closed and self._worker is not None and not (self._in_flight or self._queue):
                 return lambda timeout_s: False  # nothing waits, and who closed it has waited for the sink already
-            flush = _Flush(self._came, self._clock() + timeout_s)
-            alone = self._worker is None and (self._closed or self._retired or not self._start())
-            if not alone:
-                self._flushes.append(flush)
-                self._make_haste()
-        if alone:
-            return self._direct.begin_flush(timeout_s)
+            if self._worker is None and (self._closed or self._retired or not self._start()):
+                return self._direct.begin_flush(timeout_s, last=last)
+            flush = _Flush(self._came, self._clock() + timeout_s, last)
+            self._flushes.append(flush)
+            self._make_haste()
         return lambda timeout_s: self._await_flush(flush, timeout_s)
 
     def _await_flush(self, flush: _Flush, timeout_s: float) -> bool:
@@ -313,7 +313,7 @@ class BackgroundDelivery:
 
     def _flush_sink(self, flush: _Flush) -> None:
         try:
-            flush.result = self.sink.flush(max(0.0, flush.deadline_s - self._clock()))
+            flush.result = flushed(self.sink, max(0.0, flush.deadline_s - self._clock()), last=flush.last)
         except BaseException:
             flush.result = False
         with occupied(), self._lock:

@@ -7,9 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, Protocol, TypeAlias, cast
+from functools import partial
+from typing import Any, Final, Protocol, TypeAlias
 
 from structllm._account import Account
+from structllm._hooks import drop_reason, flushed, health_of, renew
 from structllm._types import Record, Sink
 from structllm.errors import SinkError, SinkUnavailable
 
@@ -47,9 +49,10 @@ class Delivery(Protocol):
         """
         ...
 
-    def begin_flush(self, timeout_s: float) -> Callable[[float], bool]:
+    def begin_flush(self, timeout_s: float, *, last: bool = False) -> Callable[[float], bool]:
         """Begin to flush; return what waits, so many seconds, for the end and says whether all accepted records have
-        reached the destination. Several sinks can be flushed side by side."""
+        reached the destination. Several sinks can be flushed side by side. With `last`, the sink is told before that
+        nothing is meant to come behind it."""
         ...
 
     def works(self) -> bool:
@@ -158,14 +161,14 @@ class DirectDelivery:
             self._last_reason = reason
         return reason
 
-    def begin_flush(self, timeout_s: float) -> Callable[[float], bool]:
+    def begin_flush(self, timeout_s: float, *, last: bool = False) -> Callable[[float], bool]:
         """Return what flushes the sink. A sink at rest is tried as well: whoever flushes wants to know."""
-        return self._flush
+        return partial(self._flush, last)
 
-    def _flush(self, timeout_s: float) -> bool:
+    def _flush(self, last: bool, timeout_s: float) -> bool:
         whole = self.account.whole_since_last_flush()
         try:
-            return self.sink.flush(timeout_s) and whole
+            return flushed(self.sink, timeout_s, last=last) and whole
         except Exception:
             return False
 
@@ -195,41 +198,3 @@ class DirectDelivery:
     def stats(self) -> dict[str, Any]:
         """Return accepted, delivered, dropped by reason and pending; and `health` where the sink tells."""
         return self.account.stats() | health_of(self.sink)
-
-
-def drop_reason(error: BaseException) -> str:
-    """Return the word under which a record is counted that a sink did not take because of this error."""
-    try:
-        if not isinstance(error, Exception):
-            return "interrupted"
-        if isinstance(error, SinkError) and isinstance(cast("object", error.reason), str):
-            return error.reason
-        return f"sink_bug:{type(error).__name__}"
-    except Exception:
-        return "sink_bug"  # an error that fails itself
-
-
-def taken_of(error: BaseException, offered: int) -> int:
-    """Return how many records of the batch the sink says it wrote before the error."""
-    try:
-        taken: object = getattr(error, "taken", 0)
-    except Exception:  # a property that fails
-        return 0
-    return min(max(0, taken), offered) if isinstance(taken, int) else 0
-
-
-def renew(sink: Sink) -> None:
-    """Tell the sink that it is in a forked child now, where it wants to know."""
-    with suppress(Exception):  # the hook has nobody to tell, and must not log
-        reset = getattr(sink, "reset_after_fork", None)
-        if reset is not None:
-            reset()
-
-
-def health_of(sink: Sink) -> dict[str, Any]:
-    """Return `{"health": …}` as the sink tells it, or nothing where it tells nothing."""
-    try:
-        health = getattr(sink, "health", None)
-        return {} if health is None else {"health": dict(health())}
-    except Exception as error:
-        return {"health": {"error": type(error).__name__}}

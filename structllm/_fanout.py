@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 
-from structllm._delivery import RECOVERED, Delivery, DirectDelivery
+from structllm._delivery import RECOVERED, Delivery
 from structllm._exit import occupied
 from structllm._types import Record
 
@@ -132,10 +131,13 @@ class FanOut:
             self._report(route.name, "shutdown_abandoned", lost)
 
 
-def flush(routes: Iterable[Route], deadline_s: float) -> bool:
-    """Flush routes side by side; return whether all that they accepted is at its destination by the deadline."""
+def flush(routes: Iterable[Route], deadline_s: float, *, last: bool = False) -> bool:
+    """Flush routes side by side; return whether all that they accepted is at its destination by the deadline.
+
+    With `last`, the sinks are told that nothing is meant to come behind that.
+    """
     with occupied():
-        ends = [route.delivery.begin_flush(max(0.0, deadline_s - time.monotonic())) for route in routes]
+        ends = [route.delivery.begin_flush(max(0.0, deadline_s - time.monotonic()), last=last) for route in routes]
         done = [end(max(0.0, deadline_s - time.monotonic())) for end in ends]
     return all(done)
 
@@ -143,19 +145,8 @@ def flush(routes: Iterable[Route], deadline_s: float) -> bool:
 def finish(fan_outs: Sequence[FanOut], deadline_s: float) -> None:
     """Flush all, tell of gaps, and flush that as well. Side by side: a sink that hangs costs no other its time."""
     routes = [route for fan_out in fan_outs for route in fan_out.routes]
-    _announce(routes)
-    flush(routes, deadline_s)
+    flush(routes, deadline_s, last=True)
     if any(route.delivery.account.is_untold() for route in routes):
         for fan_out in fan_outs:
             fan_out.tell_gaps()
-        flush(routes, deadline_s)
-
-
-def _announce(routes: Iterable[Route]) -> None:
-    """Tell the sinks that want to know that the next flush is meant to be the last."""
-    for route in routes:
-        about_to_close = getattr(route.sink, "about_to_close", None)
-        # A queue is delivered after this; and the thread that does so may hang with the sink's lock.
-        if about_to_close is not None and isinstance(route.delivery, DirectDelivery):
-            with occupied(), suppress(Exception):
-                about_to_close()
+        flush(routes, deadline_s, last=True)

@@ -50,11 +50,12 @@ class Sink(Protocol):
 
     A sink never retries, never starts threads and never swallows its own errors: it raises `SinkUnavailable` (trying
     again may help) or `SinkRejected` (it will not) and nothing else, with the number of records `taken` before that. It
-    may be used alone, without the logger. Five more methods are called where a sink has them:
+    may be used alone, without the logger. Six more methods are called where a sink has them:
 
     - `reset_after_fork()` in a forked child; a sink with a lock takes a new one, which nobody holds.
     - `health() -> Mapping[str, Any]` for `stats()`: counts and conditions, e.g. `{"rotations": 3}`.
     - `defer_to(defer: Defer)` once, before the first write: how to have slow work done in another thread.
+    - `defer_uploads_to(defer: Defer)` likewise: for work that waits for a network, which has a thread of its own.
     - `about_to_close()` before the flush that is meant to be the last, at `close()` and when the interpreter exits.
     - `report_to(report: Callable[[str], None])` once, too: how to tell people, on stderr, that it does less than usual.
     """

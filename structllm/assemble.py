@@ -86,12 +86,13 @@ def create_llm_logger(
     session = session_id or new_id("ses")
     chain = build_chain(settings, metrics, session, redact, own) if enabled else []
     routes = build_routes(destinations) if enabled else []
-    # A thread for each: what one sink waits for, such as a network, keeps no other from its work.
-    deferred = {
-        route.name: Deferred(lambda error: emitter.count_error("deferred", error))
+    # A thread for each: what one waits for, such as a network, keeps no other from its work.
+    deferred = [
+        (give, Deferred(lambda error: emitter.count_error("deferred", error)))
         for route in routes
-        if hasattr(route.sink, "defer_to")
-    }
+        for name in ("defer_to", "defer_uploads_to")
+        if (give := getattr(route.sink, name, None)) is not None
+    ]
     emitter = Emitter(
         chain=chain,
         render=Render(append_newline=True),
@@ -104,11 +105,13 @@ def create_llm_logger(
         after_fork=(
             core.requests.reset_after_fork,
             metrics.reset_after_fork,
-            *(each.reset_after_fork for each in deferred.values()),
+            *(each.reset_after_fork for _, each in deferred),
         ),
-        at_close=tuple(each.close for each in deferred.values()),
+        at_close=tuple(each.close for _, each in deferred),
     )
-    _equip(routes, deferred, emitter.diagnostics.notice)
+    for give, each in deferred:
+        give(each.defer)
+    _let_report(routes, emitter.diagnostics.notice)
     log = EventLogger(emitter, chain, {})
     return ChatCompletionLogger(log, core) if enabled else DisabledLogger(log, core)
 
@@ -176,11 +179,9 @@ def build_routes(destinations: Iterable[Sink | SinkConfig]) -> list[Route]:
     return routes
 
 
-def _equip(routes: Iterable[Route], deferred: Mapping[str, Deferred], notice: Callable[[str, str], None]) -> None:
-    """Give each sink what it asks for: a thread for slow work, and a way to tell people what it cannot do."""
+def _let_report(routes: Iterable[Route], notice: Callable[[str, str], None]) -> None:
+    """Give each sink that asks for it a way to tell people what it cannot do."""
     for route in routes:
-        if route.name in deferred:
-            cast("Any", route.sink).defer_to(deferred[route.name].defer)
         report_to = getattr(route.sink, "report_to", None)
         if report_to is not None:
             report_to(partial(_report, route.name, notice))

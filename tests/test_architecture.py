@@ -63,6 +63,7 @@ ENGINE = (
     "structllm._diagnostics",
     "structllm._emitter",
     "structllm._fanout",
+    "structllm._hooks",
     "structllm._process",
     "structllm._queue",
 )

@@ -148,13 +148,12 @@ def quarantines_another() -> None:
 
 
 def gives_up() -> None:
-    """Delete what could not be stored twice."""
+    """Delete what could not be stored."""
     real = Archiver._fail
 
     def fail(self: Archiver, segment: SealedSegment, detail: str, reason: str) -> None:
         real(self, segment, detail, reason)
-        if self._failures[segment.name] >= 2:
-            self._spool.remove(segment.path, segment.stem + ".json", segment.stem + ".try")
+        self._spool.remove(segment.path, segment.stem + ".json", segment.stem + ".try")
 
     stand_in(Archiver, _fail=fail)
 

@@ -223,7 +223,7 @@ class TestMendedByPeople:
         writer = run.start(host, Job(count=200, sinks=[sink]), damage=damage)
         until(lambda: "s3" in run.told(writer), "all is logged")
         (run.spool,) = (run.spool.parent / "spools").iterdir()
-        until(lambda: self.retries(run, writer) >= 3, "it is tried again")
+        until(lambda: self.retries(run, writer) >= 2, "it is tried")
         until(lambda: self.retries(run, writer) >= 14 or not self.bodies(run), "it is tried again and again")
         health = run.told(writer)["s3"]["health"]
         found = [f"left are {self.bodies(run)}"] * (len(self.bodies(run)) != 2)

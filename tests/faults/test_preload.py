@@ -140,7 +140,7 @@ def damage(job: Mapping[str, Any]) -> None:
 
         stand_in(BackgroundDelivery, reset_after_fork=reset_after_fork)
     if mutant == "flush_lies":
-        stand_in(BackgroundDelivery, begin_flush=lambda self, timeout_s: lambda timeout_s: True)
+        stand_in(BackgroundDelivery, begin_flush=lambda self, timeout_s, last=False: lambda timeout_s: True)
     if mutant == "no_finalizer":
         stand_in(_emitter, finish_at_exit=lambda: None)
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from structllm import create_llm_logger
 from structllm._deferred import Deferred
 from structllm._system import LockingImpossible, System
 from structllm.archive import Manifest, StoreUnavailable
@@ -160,18 +161,19 @@ import atexit, sys
 from structllm import create_llm_logger
 
 logger = create_llm_logger(settings={"redaction": {"enabled": False}}, sinks=[
-    {"type": "directory", "path": sys.argv[1], "spool_dir": sys.argv[2]}])
+    {"type": "directory", "path": sys.argv[1], "spool_dir": sys.argv[2], "delivery": "{delivery}"}])
 logger.log_trading_decision(None, action="LONG")
 {ending}
 """
 
 
 class TestEnd:
+    @pytest.mark.parametrize("delivery", ["direct", "background"])
     @pytest.mark.parametrize("ending", ["logger.close()", "", "sys.exit(0)"])
-    def test_is_in_the_archive(self, tmp_path: Path, ending: str) -> None:
+    def test_is_in_the_archive(self, tmp_path: Path, ending: str, delivery: str) -> None:
         """Whether it closes its logger or not, a program that ends leaves one segment that says it is the last one."""
         places = [str(tmp_path / "archive"), str(tmp_path / "spool")]
-        program = PROGRAM.replace("{ending}", ending)
+        program = PROGRAM.replace("{ending}", ending).replace("{delivery}", delivery)
         subprocess.run([sys.executable, "-c", program, *places], timeout=60, check=True)
         (manifest,) = (tmp_path / "archive" / "_manifest").rglob("*.json")
         told = Manifest.from_json(manifest.read_bytes())
@@ -181,7 +183,8 @@ class TestEnd:
         """An exit handler that runs after ours logs into segments of another owner, which the next program archives."""
         places = [str(tmp_path / "archive"), str(tmp_path / "spool")]
         late = "late = lambda: logger.log_trading_decision(None, action='SHORT')"
-        program = f"import atexit, sys\natexit.register(lambda: late())\n{PROGRAM.replace('{ending}', late)}"
+        program = PROGRAM.replace("{ending}", late).replace("{delivery}", "direct")
+        program = f"import atexit, sys\natexit.register(lambda: late())\n{program}"
         subprocess.run([sys.executable, "-c", program, *places], timeout=60, check=True)
         config = DirectorySinkConfig(path=Path(places[0]), spool_dir=Path(places[1]))
         assert {"open": 1} == waiting(config.spool)
@@ -433,19 +436,34 @@ class TestDurability:
         assert (1, True) == (len(system.synced), sink.flush(0.0))
 
     def test_interval(self, tmp_path: Path, store: FaultyStore) -> None:
-        """With `interval`, a job that comes within a second syncs; a segment that ended meanwhile is archived too."""
+        """With `interval`, a job within a second syncs what is open and what has ended, without the archive."""
         jobs: list[tuple[float, Callable[[], None]]] = []
         system = Synced()
         sink = SpooledSink(store, str(tmp_path), fsync="interval", segment_max_bytes=600, system=system)
         sink.defer_to(lambda delay_s, job: jobs.append((delay_s, job)))
         for number in range(1, 6):
             sink.write([record(number, size_bytes=300)])
-        assert [] == system.synced
-        for delay_s, job in list(jobs):
-            if delay_s <= 1.0:
-                job()
-        assert 3 <= len(system.synced)
-        assert [1, 2, 3, 4] == seqs_in(store)
+        assert ([], 3) == (system.synced, open_files(tmp_path))
+        ((delay_s, sync),) = jobs
+        sync()
+        assert (1.0, 3, 1, []) == (delay_s, len(system.synced), open_files(tmp_path), seqs_in(store))
+
+    def test_interval_while_the_archive_hangs(self, tmp_path: Path, store: FaultyStore) -> None:
+        """What is logged meanwhile is on the disk a second later."""
+        begun, go_on = store.hold()
+        system = Synced()
+        sink = SpooledSink(store, str(tmp_path), fsync="interval", segment_max_bytes=600, system=system)
+        logger = create_llm_logger(sinks=[sink])
+        try:
+            for _ in range(2):
+                logger.log_trading_decision(None, action="HOLD")
+            assert begun.wait(10)
+            before = len(system.synced)
+            logger.log_trading_decision(None, action="SELL")
+            assert comes_true(lambda: len(system.synced) > before)
+        finally:
+            go_on.set()
+            logger.close()
 
     def test_a_disk_that_does_not_confirm(self, tmp_path: Path, store: FaultyStore) -> None:
         """The record is written, counted as not synced, and archived all the same once the disk works."""
@@ -566,7 +584,7 @@ class TestThread:
         dead._segment.close()
         deferred = Deferred()
         sink = SpooledSink(store, str(tmp_path), segment_max_age_s=1.5)
-        sink.defer_to(deferred.defer)
+        sink.defer_uploads_to(deferred.defer)
         sink.write([record(2)])
         assert comes_true(lambda: [1, 2] == sorted(seqs_in(store)))
         deferred.close()
@@ -575,7 +593,7 @@ class TestThread:
         """It does not wait until the one that was begun behind it is too old, nor for one that is being stored."""
         deferred, (begun, go_on) = Deferred(), store.hold()
         sink = SpooledSink(store, str(tmp_path), segment_max_bytes=600)
-        sink.defer_to(deferred.defer)
+        sink.defer_uploads_to(deferred.defer)
         sink.write(list(records(range(1, 4), size_bytes=300)))
         assert begun.wait(10)
         sink.write(list(records(range(4, 6), size_bytes=300)))
@@ -587,7 +605,7 @@ class TestThread:
         """While the archive hangs, writes go through, and flush and close end at their time."""
         deferred, (begun, go_on) = Deferred(), store.hold()
         sink = SpooledSink(store, str(tmp_path))
-        sink.defer_to(deferred.defer)
+        sink.defer_uploads_to(deferred.defer)
         sink.write([record(1)])
         assert not sink.flush(0.2)
         assert begun.wait(10)
