@@ -9,7 +9,7 @@ and `quarantine/` what the archive will not take. A crash at any step leaves nam
 import errno
 import os
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from stat import S_ISREG
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ FINAL = ".final"
 
 _LINES = ".jsonl"
 _DIRECTORIES = ("open", "sealed", "quarantine", "heads")
-_LOCK = "archiver.lock"
+_ARCHIVER, _SHIPPER = "archiver.lock", "push.lock"
 _TEMPORARY = ".tmp"
 _HEAD_AGE_S = 30 * 86_400.0
 
@@ -156,10 +156,17 @@ class Spool:
         with self._held(fd) as alone:
             yield fd if alone and self._is_named(fd, segment.path) else None
 
-    @contextmanager
-    def archiving(self) -> Generator[bool]:
+    def archiving(self) -> AbstractContextManager[bool]:
         """Hold the lock of this spool's archiver; give whether this is the one."""
-        fd = self._system.open(os.path.join(self.directory, _LOCK), os.O_RDWR | os.O_CREAT, self._mode)
+        return self._alone(_ARCHIVER)
+
+    def shipping(self) -> AbstractContextManager[bool]:
+        """Hold the lock of who ships log files by way of this spool; give whether this is the one."""
+        return self._alone(_SHIPPER)
+
+    @contextmanager
+    def _alone(self, lock: str) -> Generator[bool]:
+        fd = self._system.open(os.path.join(self.directory, lock), os.O_RDWR | os.O_CREAT, self._mode)
         with self._held(fd) as alone:
             yield alone
 

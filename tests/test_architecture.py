@@ -70,6 +70,7 @@ ENGINE = (
 """What brings events to sinks, whatever the sinks are."""
 
 LATE = (
+    "structllm.archive.manifest",
     "structllm.archive.pushing",
     "structllm.cli.archive",
     "structllm.cli.archives",
@@ -79,7 +80,7 @@ LATE = (
     "structllm.cli.source",
     "structllm.cli.verify",
 )
-"""Commands that need the settings or the write side all the same; they import it inside their functions."""
+"""What needs pydantic, the settings or the write side all the same; it imports them inside its functions."""
 
 
 class Ban(NamedTuple):

@@ -1,15 +1,17 @@
 """What is known of a segment without reading it: its manifest, made when it is sealed and stored beside it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self, cast
+from functools import cache, partial
+from typing import Any, NamedTuple, cast
 
 import orjson
 
-from structllm.archive.names import SUFFIXES, Compression, SegmentName, manifest_key, object_key
+from structllm.archive.names import Compression, SegmentName, manifest_key, object_key
 from structllm.chain import unseal
+from structllm.sequence import Seen
 
 FORMAT = 1
 
@@ -20,7 +22,8 @@ class Span(NamedTuple):
     Attributes:
         first: The least `seq`.
         last: The greatest.
-        records: How many there are; as many as `last - first + 1` where none is missing in between.
+        records: How many there are.
+        repeats: Those whose `seq` an earlier one has. Without them there are `last - first + 1` where none is missing.
         sink_first: The least `sink_seq`; None without integrity.
         sink_last: The greatest.
         head: The hash of the line that has the greatest.
@@ -29,6 +32,7 @@ class Span(NamedTuple):
     first: int
     last: int
     records: int
+    repeats: int = 0
     sink_first: int | None = None
     sink_last: int | None = None
     head: str | None = None
@@ -122,22 +126,14 @@ class Manifest:
         body["summary"]["writers"] = {name: span._asdict() for name, span in self.summary.writers.items()}
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
 
-    @classmethod
-    def from_json(cls, data: bytes) -> Self:
+    @staticmethod
+    def from_json(data: bytes) -> "Manifest":
         """Read it. Raises ValueError where it is none, or of a later format."""
-        try:
-            body = orjson.loads(data)
-            if body.pop("format") != FORMAT:
-                raise ValueError("a manifest of another format")
-            given = body.pop("summary")
-            given["writers"] = {name: Span(**span) for name, span in given["writers"].items()}
-            given["schema_versions"] = tuple(given["schema_versions"])
-            manifest = cls(**body, summary=Summary(**given))
-            manifest.name  # noqa: B018  # raises where it names no segment
-            if manifest.compression not in SUFFIXES or not isinstance(body["sha256"], str):
-                raise ValueError("a manifest of something else")
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"no manifest: {error}") from None
+        body = orjson.loads(data)
+        if not isinstance(body, dict) or cast("dict[str, Any]", body).get("format") != FORMAT:
+            raise ValueError("a manifest of another format")
+        manifest = _validated(data)
+        manifest.name  # noqa: B018  # raises where it names no segment
         return manifest
 
 
@@ -149,6 +145,7 @@ def summarise(lines: Iterable[bytes]) -> Summary:
     writers: dict[str, Span] = {}
     event_types: Counter[str] = Counter()
     versions: set[int] = set()
+    seen = Seen()
     for line in lines:
         content_bytes += len(line)
         event = _event_of(line)
@@ -167,6 +164,7 @@ def summarise(lines: Iterable[bytes]) -> Summary:
         writer, seq = event.get("writer"), event.get("seq")
         if isinstance(writer, str) and type(seq) is int:
             span = writers.get(writer) or Span(seq, seq, 0)
+            span = span._replace(records=span.records + 1, repeats=span.repeats + (not seen.add(writer, seq)))
             writers[writer] = _extended(span, seq, event, line)
     return Summary(
         records, bad_lines, content_bytes, first_ms, last_ms, writers, dict(event_types), tuple(sorted(versions))
@@ -198,10 +196,29 @@ def _event_of(line: bytes) -> dict[str, Any] | None:
 
 
 def _extended(span: Span, seq: int, event: Mapping[str, Any], line: bytes) -> Span:
-    first, last = (seq, span.last) if seq < span.first else (span.first, max(seq, span.last))
+    span = span._replace(first=min(seq, span.first), last=max(seq, span.last))
     if "sink_seq" not in event or (sealed := unseal(line.rstrip(b"\n"))) is None:
-        return span._replace(first=first, last=last, records=span.records + 1)
-    sink_first = sealed.seq if span.sink_first is None else min(span.sink_first, sealed.seq)
-    if span.sink_last is not None and sealed.seq < span.sink_last:
-        return Span(first, last, span.records + 1, sink_first, span.sink_last, span.head)
-    return Span(first, last, span.records + 1, sink_first, sealed.seq, sealed.hash.decode())
+        return span
+    if span.sink_first is None or sealed.seq < span.sink_first:
+        span = span._replace(sink_first=sealed.seq)
+    if span.sink_last is None or sealed.seq >= span.sink_last:
+        span = span._replace(sink_last=sealed.seq, head=sealed.hash.decode())
+    return span
+
+
+def _validated(data: bytes) -> Manifest:
+    """Return what a JSON text tells, with every field of its type. Raises ValueError."""
+    from pydantic import ValidationError
+
+    try:
+        return _reader()(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"no manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+@cache
+def _reader() -> Callable[[bytes], Manifest]:
+    from pydantic import TypeAdapter  # which only those pay for who read an archive
+
+    return partial(TypeAdapter(Manifest).validate_json, strict=True)

@@ -2,17 +2,23 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
+from structllm import FileSink
 from structllm.archive import StoreUnavailable
 from structllm.archive.directory import DirectoryStore
-from structllm.archive.holdings import holdings_of
+from structllm.archive.holdings import Holdings
 from structllm.archive.pushing import Pushed, push
 from structllm.archive.reading import read_archive
+from structllm.chain import hasher
 from structllm.segment import ReadReport
 from structllm.sinks.directory import DirectorySinkConfig
+from structllm.sinks.integrity import Integrity
+from structllm.tampering import Place
+from structllm.verification import LogCheck
 from tests.sinks.spooling import record, records
 from tests.standing_in import stand_in
 
@@ -66,6 +72,15 @@ class TestSpool:
         assert (0, 1, "no answer") == (told.stored, told.left, told.error)
         assert (1, 0, None) == ((told := pushed(config)).stored, told.left, told.error)
 
+    def test_a_spool_that_cannot_be_read(self, config: DirectorySinkConfig) -> None:
+        """Is said, and nothing raises."""
+        quarantine = Path(config.build().spool.quarantine)
+        quarantine.rmdir()
+        quarantine.write_bytes(b"")
+        told = pushed(config)
+        assert told.error is not None
+        assert str(config.spool) in told.error
+
 
 class TestLogs:
     def log(self, tmp_path: Path, numbers: range, name: str = "x.log") -> Path:
@@ -88,12 +103,89 @@ class TestLogs:
         assert (0, 10) == ((told := pushed(config, log)).shipped, told.held)
 
     def test_what_a_program_is_writing(self, config: DirectorySinkConfig, tmp_path: Path) -> None:
-        """Events in an open segment will be archived by their writer: they are left out, too."""
+        """Events in an open segment, and later ones of its writer, will be archived without us; earlier ones not."""
         sink = config.build()
-        sink.write(list(records(range(1, 4))))
-        told = pushed(config, self.log(tmp_path, range(1, 6)))
-        assert (2, 3) == (told.shipped, told.held)
+        sink.write(list(records(range(3, 6))))
+        told = pushed(config, self.log(tmp_path, range(1, 9)))
+        assert (2, 6) == (told.shipped, told.held)
         assert (True, [1, 2, 3, 4, 5]) == (sink.flush(5.0), archived(config))
+
+    def test_what_is_logged_meanwhile(self, config: DirectorySinkConfig, tmp_path: Path) -> None:
+        """A program logs to the file and to the archive at each step of a push: nothing comes to the archive twice."""
+        program, log = config.build(), tmp_path / "x.log"
+        number = 0
+
+        def go_on(writer: str = "w") -> None:
+            nonlocal number
+            assert number < 1000, "the push runs after its own tail"
+            number += 1
+            with log.open("ab") as live:
+                live.write(record(number, writer).line)
+            program.write([record(number, writer)])
+
+        def end_segment() -> None:
+            go_on()
+            assert program.flush(5.0)
+            go_on("a new one")
+
+        steps = ["add_open", "add_sealed", "add_archive", "lacks"]
+        with pytest.MonkeyPatch.context() as patch:
+            for step in steps:
+                real = getattr(Holdings, step)
+
+                def interrupted(self: Holdings, *arguments: object, real: Any = real) -> object:
+                    result = real(self, *arguments)
+                    end_segment()
+                    return result
+
+                patch.setattr(Holdings, step, interrupted)
+            go_on()
+            push(config, [log], sleep=lambda seconds: go_on())
+        assert (True, list(range(1, number + 1))) == (program.flush(5.0), archived(config))
+        told = pushed(config, log)
+        assert (0, number) == (told.shipped, told.held)
+
+    def test_what_waits_for_another_archiver(self, config: DirectorySinkConfig, tmp_path: Path) -> None:
+        """A segment that is sealed, and that another process stores only later, is known, too."""
+        sink = config.build()
+
+        def seal_one(seconds: float) -> None:
+            sink.write(list(records(range(2, 4))))
+            sink._segment.end()
+            sink.archiver._seal_all()
+
+        log = self.log(tmp_path, range(1, 5))
+        told = push(config, [log], sleep=seal_one)
+        assert (2, 2, [1, 2, 3, 4]) == (told.shipped, told.held, archived(config))
+
+    def test_two_at_the_same_time(self, config: DirectorySinkConfig, tmp_path: Path) -> None:
+        """The second one says that there is another, and ships nothing."""
+        log, others = self.log(tmp_path, range(1, 4)), []
+        assert 3 == push(config, [log], sleep=lambda seconds: others.append(pushed(config, log))).shipped
+        (other,) = others
+        assert (0, "another `structllm archive push` is shipping log files to it") == (other.shipped, other.error)
+        assert [1, 2, 3] == archived(config)
+
+    @pytest.mark.parametrize("integrity", ["none", "chain"])
+    def test_lines_with_blanks(self, config: DirectorySinkConfig, tmp_path: Path, integrity: Integrity) -> None:
+        """Lines that other programs have written as JSON may have blanks around them, which are left out."""
+        log = tmp_path / "x.log"
+        log.write_bytes(b"".join(b"  " + each.line[:-1] + b" \t\r\n" for each in records(range(1, 4))))
+        config = config.model_copy(update={"integrity": integrity})
+        told = pushed(config, log)
+        assert (3, None, [1, 2, 3]) == (told.shipped, told.error, archived(config))
+
+    def test_a_log_that_is_sealed(self, config: DirectorySinkConfig, tmp_path: Path) -> None:
+        """The archive's own seals come behind those that the lines have."""
+        sealing = FileSink(tmp_path / "x.log", integrity="chain")
+        sealing.write(list(records(range(1, 4))))
+        sealing.close()
+        assert 3 == pushed(config.model_copy(update={"integrity": "chain"}), tmp_path / "x.log").shipped
+        check = LogCheck(hasher())
+        for number, entry in enumerate(read_archive(config.open_store(), ReadReport()), 1):
+            check.add(entry.line, Place("x", number))
+        check.finish()
+        assert ([], 3) == (check.findings, check.chains["w"].proved)
 
     def test_rotated_files_and_directories(self, config: DirectorySinkConfig, tmp_path: Path) -> None:
         """All files of a log are shipped, events that are in two of them once."""
@@ -143,8 +235,9 @@ class TestHoldings:
             return real(key)
 
         stand_in(store, open=noted)
-        seen = holdings_of(store)
-        assert [False, False, True] == [seen.add("w", seq) for seq in (1, 1000, 1001)]
+        holdings = Holdings()
+        holdings.add_archive(store)
+        assert [False, False, True] == [holdings.lacks("w", seq) for seq in (1, 1000, 1001)]
         assert all(key.startswith("_manifest/") for key in opened)
 
     def test_a_manifest_that_is_damaged(self, config: DirectorySinkConfig) -> None:
@@ -154,8 +247,18 @@ class TestHoldings:
         assert sink.flush(5.0)
         (manifest,) = (config.path / "_manifest").rglob("*.json")
         manifest.write_bytes(orjson.dumps({}))
-        seen = holdings_of(config.open_store())
-        assert [False, True] == [seen.add("w", 2), seen.add("w", 4)]
+        holdings = Holdings()
+        holdings.add_archive(config.open_store())
+        assert [False, True] == [holdings.lacks("w", 2), holdings.lacks("w", 4)]
+
+    def test_repeats_hide_no_hole(self, config: DirectorySinkConfig) -> None:
+        """A segment with two records of one number and none of another holds as many as if it held both."""
+        sink = config.build()
+        sink.write([record(1), record(1), record(3)])
+        assert sink.flush(5.0)
+        holdings = Holdings()
+        holdings.add_archive(config.open_store())
+        assert [False, True, False] == [holdings.lacks("w", seq) for seq in (1, 2, 3)]
 
     def test_a_segment_that_cannot_be_read(self, config: DirectorySinkConfig) -> None:
         """What it holds is not known, so nothing is shipped."""
@@ -165,4 +268,4 @@ class TestHoldings:
         (lines,) = (config.path / "v1").rglob("*.zst")
         lines.write_bytes(lines.read_bytes()[:20])
         with pytest.raises(OSError, match="v1/dt="):
-            holdings_of(config.open_store())
+            Holdings().add_archive(config.open_store())
