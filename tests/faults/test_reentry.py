@@ -133,8 +133,20 @@ def wrong_in(log: Path, stats: Mapping[str, Any], count: int, refused: int = 0) 
     return "" if expected == [*told, stats["refused_as_nested"]] else f"{told} and not {expected}"
 
 
-BLIND = property(lambda self: False, lambda self, value: None)
-"""Of whoever does not see that this thread is in the middle of something: what comes in between is done at once."""
+def blind(owner: type[Inside] | type[Turns]) -> property:
+    """Return a `busy` that is never seen: what comes in between is done at once.
+
+    It is kept all the same, for threads of this process that outlive the test.
+    """
+    slot = vars(owner).get("busy")
+
+    def keep(self: Any, value: bool) -> None:
+        if slot is not None:
+            slot.__set__(self, value)
+        else:
+            vars(self)["busy"] = value
+
+    return property(lambda self: False, keep)
 
 
 # --- programs --------------------------------------------------------------------------------------------------------
@@ -285,7 +297,7 @@ def audit_each_other(job: Mapping[str, Any], duty: Duty) -> None:
 def damage(job: Mapping[str, Any]) -> None:
     """Take the mend away where the job says so."""
     if job["extra"].get("mutant") == "never_busy":
-        stand_in(Inside, busy=BLIND)
+        stand_in(Inside, busy=blind(Inside))
 
 
 # --- the tests -------------------------------------------------------------------------------------------------------
@@ -325,8 +337,8 @@ class TestInterrupted:
     def test_catches_what_is_written_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The test fails where both logger and sink write at once, in the middle of a rotation for one."""
         calls, _ = interrupted_at(0, tmp_path / "0", by_signal)
-        monkeypatch.setattr(Inside, "busy", BLIND)
-        monkeypatch.setattr(Turns, "busy", BLIND, raising=False)
+        monkeypatch.setattr(Inside, "busy", blind(Inside))
+        monkeypatch.setattr(Turns, "busy", blind(Turns), raising=False)
         renames = [nth for nth, call in enumerate(calls, 1) if call == "rename"]
         assert any(interrupted_at(nth, tmp_path / str(nth), by_signal)[1] for nth in renames)
 
