@@ -11,6 +11,7 @@ from structllm._background import BackgroundDelivery
 from structllm._core import Core
 from structllm._deferred import Deferred
 from structllm._delivery import Delivery, DirectDelivery
+from structllm._diagnostics import Diagnostics
 from structllm._disabled import DisabledLogger
 from structllm._emitter import Emitter
 from structllm._event_logger import EventLogger
@@ -21,7 +22,7 @@ from structllm._types import LEVELS, Clock, Ids, Processor, Sink
 from structllm.errors import ConfigError
 from structllm.logger import ChatCompletionLogger
 from structllm.metrics import SessionMetrics
-from structllm.pricing import GenaiPrices
+from structllm.pricing import open_prices
 from structllm.processors.context import BindContext, drop_market
 from structllm.processors.normalise import Normalise
 from structllm.processors.observe import Observe
@@ -84,7 +85,7 @@ def create_llm_logger(
         redactions=(lambda: redact.counts) if redact is not None else dict[str, int],
     )
     session = session_id or new_id("ses")
-    chain = build_chain(settings, metrics, session, redact, own) if enabled else []
+    chain = build_chain(settings, metrics, session, redact, own, Diagnostics().notice) if enabled else []
     routes = build_routes(destinations) if enabled else []
     # A thread for each: what one waits for, such as a network, keeps no other from its work.
     deferred = [
@@ -122,9 +123,10 @@ def build_chain(
     session_id: str,
     redact: Processor | None,
     own: Sequence[Processor] = (),
+    notice: Callable[[str, str], None] | None = None,
 ) -> list[Processor]:
-    """Return the processors up to rendering, in order."""
-    prices = GenaiPrices()
+    """Return the processors up to rendering, in order; `notice` is how one tells people what it cannot do."""
+    prices = open_prices(settings.pricing)
     if settings.enable_token_usage_tracking:
         prices.load()  # half a second of imports that the first completion shall not wait for
     return [
@@ -135,7 +137,7 @@ def build_chain(
         *own,
         *(() if settings.log_market_context else (drop_market,)),
         Normalise(),
-        Price(prices, track_usage=settings.enable_token_usage_tracking),
+        Price(prices, track_usage=settings.enable_token_usage_tracking, notice=notice),
         *((redact,) if redact is not None else ()),
         Truncate(_preview_chars(settings)),
         Observe(metrics),

@@ -301,6 +301,12 @@ def _total_cost(event: Mapping[str, Any]) -> str:
     return f"at least {format_usd(cost)}" if unpriced and cost is not None else format_usd(cost)
 
 
+def _correction(event: Mapping[str, Any]) -> Iterator[Fact]:
+    yield _model(event.get("model"))
+    before, after = (format_usd(number(event.get(name))) for name in ("previous_cost_usd", "cost_estimate_usd"))
+    yield Fact(f"{before} -> {after}", "yellow")
+
+
 def _gap(event: Mapping[str, Any]) -> Iterator[Fact]:
     yield Fact(f"sink {_text(event.get('sink'))}", "bold", _NAME_COLUMNS)
     dropped = mapping(event.get("dropped"))
@@ -337,6 +343,7 @@ _LAYOUTS: Mapping[object, Layout] = {
     "decision_outcome": Layout("outcome", "magenta", _outcome, ""),
     "run": Layout("run", "dim", _run, ""),
     "log_gap": Layout("gap", "yellow", _gap, ""),
+    "cost_correction": Layout("correction", "yellow", _correction, ""),
 }
 EVENT_TYPES: Mapping[str, str] = {layout.name: str(kind) for kind, layout in _LAYOUTS.items()}
 """The name under which an event type is shown, to the type."""

@@ -43,6 +43,7 @@ class TokenUsage(TypedDict, total=False):
     completion_tokens: Annotated[int, Field("number", "Output tokens, reasoning included.")]
     total_tokens: Annotated[int, Field("number", "Prompt plus completion tokens.")]
     cached_tokens: Annotated[int, Field("number", "Input tokens read from the provider's cache.")]
+    cached_audio_tokens: Annotated[int, Field("number", "Of the cached input tokens, those of audio.")]
     cache_write_tokens: Annotated[int, Field("number", "Input tokens written to the provider's cache.")]
     reasoning_tokens: Annotated[int, Field("number", "Output tokens spent on reasoning.")]
     audio_input_tokens: Annotated[int, Field("number", "Input tokens of audio.")]
@@ -122,6 +123,24 @@ class CompletionResponse(Envelope, total=False):
     response_truncated: Annotated[bool, Field("flag", "True where the preview is shorter than the answer.")]
     run_id: Annotated[str, Field("id", "The framework's id of this step.")]
     parent_run_id: Annotated[str, Field("id", "The step that called it.")]
+
+
+class CostCorrection(Envelope, total=False):
+    """A call was priced again, and costs something else. The newest one of a call counts in place of its response."""
+
+    request_id: Required[Annotated[str, Field("id", "The call.")]]
+    model: Annotated[str | None, Field("label", "The model as asked for.")]
+    cost_estimate_usd: Annotated[float | None, Field("number", "Price of the call; null when it is not known.")]
+    cost_status: Annotated[str, Field("label", "As of a response.")]
+    cost_source: Annotated[str | None, Field("label", "Who priced it, e.g. genai-prices.")]
+    price_model: Annotated[str | None, Field("label", "The price list's model that was matched.")]
+    price_version: Annotated[str | None, Field("label", "Version of the price list.")]
+    cost_breakdown: Annotated[dict[str, Any], Field("free", "Cost in USD by kind of token.")]
+    cost_flags: Annotated[list[str], Field("label", "Doubts about the price, e.g. tier_ambiguous.")]
+    cost_lower_bound_usd: Annotated[float | None, Field("number", "The known part of a partial cost.")]
+    previous_cost_usd: Annotated[float | None, Field("number", "What it cost before; null when that was not known.")]
+    previous_cost_status: Annotated[str | None, Field("label", "The status before.")]
+    reprice_id: Annotated[str, Field("id", "The run of `structllm reprice` that found it.")]
 
 
 class TradingDecision(Envelope, total=False):
@@ -222,6 +241,7 @@ class LogGap(Envelope, total=False):
 EVENTS: Mapping[str, type] = {
     "completion_request": CompletionRequest,
     "completion_response": CompletionResponse,
+    "cost_correction": CostCorrection,
     "trading_decision": TradingDecision,
     "performance_metrics": PerformanceMetrics,
     "decision_outcome": DecisionOutcome,

@@ -1,7 +1,7 @@
 """Questions to a stream of events: which events, and which calls (a request and how it ended).
 
 Everything here folds a stream once. Memory grows with what is still open (requests without a response), not with the
-number of events.
+number of events. A correction of a cost comes long after its call: where it is not known beforehand, calls are held.
 """
 
 import fnmatch
@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, cast
+from itertools import chain
+from typing import Any, NamedTuple, cast
 
 from structllm.figures import mapping, number
 
@@ -133,9 +134,53 @@ def texts_of(event: Mapping[str, Any]) -> Iterator[str]:
             waiting.extend(cast("list[object]", item))
 
 
+class Correction(NamedTuple):
+    """What a call cost by a later pricing, which counts in place of what its response says."""
+
+    timestamp: str
+    cost_usd: Decimal | None
+    lower_bound_usd: Decimal | None
+    cost_status: str | None
+
+
+class Corrections:
+    """The newest `cost_correction` of each call, in whatever order they are read."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Correction] = {}
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take an event; only corrections matter."""
+        request_id = event.get("request_id")
+        if event.get("event_type") != "cost_correction" or not isinstance(request_id, str):
+            return
+        known, timestamp = self._newest.get(request_id), _text(event.get("timestamp"))
+        if known is None or timestamp >= known.timestamp:
+            self._newest[request_id] = Correction(
+                timestamp,
+                as_usd(event.get("cost_estimate_usd")),
+                as_usd(event.get("cost_lower_bound_usd")),
+                _name(event.get("cost_status")),
+            )
+
+    def of(self, request_id: str) -> Correction | None:
+        """Return the newest correction of a call, if there is one."""
+        return self._newest.get(request_id)
+
+    def applied(self, call: "Call") -> "Call":
+        """Return a call after its newest correction, if it has ended and there is one."""
+        correction = self._newest.get(call.request_id)
+        if correction is not None and call.ended is not None:
+            call.take_correction(correction)
+        return call
+
+
 @dataclass(slots=True)
 class Call:
-    """One request and how it ended. What is not known is None; `outcome` is `pending` or `orphaned` without an end."""
+    """One request and how it ended. What is not known is None; `outcome` is `pending` or `orphaned` without an end.
+
+    `response` is the event that ended it, where `Calls` was told to keep what it needs to be priced again.
+    """
 
     request_id: str
     session_id: str = ""
@@ -144,6 +189,7 @@ class Call:
     model: str | None = None
     provider: str | None = None
     symbol: str | None = None
+    strategy: str | None = None
     outcome: str = "pending"
     success: bool | None = None
     response_time_ms: float | None = None
@@ -154,6 +200,7 @@ class Call:
     lower_bound_usd: Decimal | None = None
     cost_status: str | None = None
     error_type: str | None = None
+    response: Mapping[str, Any] | None = None
 
     def take_request(self, event: Mapping[str, Any]) -> None:
         """Add what a request says; a response's own word wins."""
@@ -162,6 +209,7 @@ class Call:
         self.model = self.model or _name(event.get("model"))
         self.provider = self.provider or _name(event.get("provider"))
         self.symbol = self.symbol or _name(mapping(event.get("market_context")).get("symbol"))
+        self.strategy = self.strategy or strategy_of(event)
 
     def take_response(self, event: Mapping[str, Any]) -> None:
         """Add what a response says."""
@@ -170,6 +218,7 @@ class Call:
         self.model = _name(event.get("model")) or self.model or _name(event.get("response_model"))
         self.provider = _name(event.get("provider")) or self.provider
         self.symbol = _name(mapping(event.get("market_context")).get("symbol")) or self.symbol
+        self.strategy = strategy_of(event) or self.strategy
         self.success = event.get("success") is not False
         self.outcome = _text(event.get("outcome")) or ("ok" if self.success else "error")
         self.error_type = None if self.success else _name(event.get("error_type")) or self.outcome
@@ -178,15 +227,24 @@ class Call:
         usage = mapping(event.get("token_usage"))
         self.prompt_tokens, self.completion_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
         self.total_tokens = _count(usage, "total_tokens") or self.prompt_tokens + self.completion_tokens
-        self.cost_usd = as_usd(event.get("cost_estimate_usd"))
+        self.cost_usd = billed_usd(event)
         self.lower_bound_usd = as_usd(event.get("cost_lower_bound_usd"))
         self.cost_status = _name(event.get("cost_status"))
 
+    def take_correction(self, correction: Correction) -> None:
+        """Put a later pricing in place of what the response says."""
+        _, self.cost_usd, self.lower_bound_usd, self.cost_status = correction
+
 
 class Calls:
-    """Pairs requests with their responses, in whatever order they come."""
+    """Pairs requests with their responses, in whatever order they come.
 
-    def __init__(self) -> None:
+    Args:
+        keep: Names of fields of the response that each call keeps in `response`; none keeps no response.
+    """
+
+    def __init__(self, keep: frozenset[str] = frozenset()) -> None:
+        self._keep = keep
         self._open: dict[str, Call] = {}
         self._early: OrderedDict[str, Call] = OrderedDict()
 
@@ -206,11 +264,16 @@ class Calls:
             return None
         call = self._open.pop(request_id, None)
         if call is not None:
-            call.take_response(event)
+            self._end(call, event)
             return call
         self._early[request_id] = call = Call(request_id)
-        call.take_response(event)
+        self._end(call, event)
         return self._early.popitem(last=False)[1] if len(self._early) > _MAX_EARLY else None
+
+    def _end(self, call: Call, event: Mapping[str, Any]) -> None:
+        call.take_response(event)
+        if self._keep:
+            call.response = {name: value for name, value in event.items() if name in self._keep}
 
     def rest(self, now: datetime) -> Iterator[Call]:
         """Yield the responses whose request was not found, then the requests without response."""
@@ -223,17 +286,43 @@ class Calls:
 
 
 def calls_of(
-    events: Iterable[Mapping[str, Any]], now: datetime, watch: Callable[[Mapping[str, Any]], None] | None = None
+    events: Iterable[Mapping[str, Any]],
+    now: datetime,
+    watch: Callable[[Mapping[str, Any]], None] | None = None,
+    corrections: Corrections | None = None,
+    *,
+    keep: frozenset[str] = frozenset(),
 ) -> Iterator[Call]:
-    """Yield every call among events; the open ones last. `watch` is shown every event on the way."""
-    calls = Calls()
+    """Yield every call among events, its cost corrected; the open ones last.
+
+    Args:
+        events: The events.
+        now: Tells which open calls are orphaned.
+        watch: Is shown every event on the way.
+        corrections: Those of all the events, read beforehand, so that a call can be yielded when it ends. None: they
+            are among the events, and every call is held until the last of them.
+        keep: Names of fields of the response that each call keeps in `response`.
+    """
+    calls = Calls(keep)
+    known = Corrections() if corrections is None else corrections
+    held: list[Call] = []
     for event in events:
         if watch is not None:
             watch(event)
+        if corrections is None:
+            known.add(event)
         call = calls.add(event)
-        if call is not None:
-            yield call
-    yield from calls.rest(now)
+        if call is not None and corrections is None:
+            held.append(call)
+        elif call is not None:
+            yield known.applied(call)
+    for call in chain(held, calls.rest(now)):
+        yield known.applied(call)
+
+
+def strategy_of(event: Mapping[str, Any]) -> str | None:
+    """Return the strategy that an event names, by itself or in its market context."""
+    return _name(event.get("strategy")) or _name(mapping(event.get("market_context")).get("strategy"))
 
 
 def causes_of(decision: Mapping[str, Any]) -> list[str]:
@@ -241,6 +330,12 @@ def causes_of(decision: Mapping[str, Any]) -> list[str]:
     listed = decision.get("caused_by")
     causes = [decision.get("request_id"), *(cast("list[object]", listed) if isinstance(listed, list) else [])]
     return list(dict.fromkeys(cause for cause in causes if isinstance(cause, str)))
+
+
+def billed_usd(response: Mapping[str, Any]) -> Decimal | None:
+    """Return what a response says that it cost; an answer from the caller's own cache was not billed at all."""
+    cost = as_usd(response.get("cost_estimate_usd"))
+    return Decimal() if cost is None and response.get("cost_status") == "cached" else cost
 
 
 def as_usd(value: object) -> Decimal | None:

@@ -16,6 +16,7 @@ from structllm._options import SPLIT, Checked, LogPath, Problem, Word, printable
 from structllm._types import Sink
 from structllm.errors import ConfigError
 from structllm.settings_checks import checked_sink, level_not_path, settings_mapping, unique_parts
+from structllm.settings_pricing import PricingSettings as PricingSettings
 from structllm.settings_readers import (
     CONFIG_VARIABLE,
     KnownSettings,
@@ -70,6 +71,7 @@ class SettingsInput(TypedDict, total=False):
     service: str | None
     model: str | None
     redaction: RedactionSettings | Mapping[str, Any]
+    pricing: PricingSettings | Mapping[str, Any]
     bind_structlog_contextvars: bool
 
 
@@ -118,6 +120,9 @@ class LLMSettings(Checked):
     )
     redaction: RedactionSettings = Field(
         default_factory=RedactionSettings, description="How texts are redacted before they are written."
+    )
+    pricing: PricingSettings = Field(
+        default_factory=PricingSettings, description="What you know about prices that no price list does."
     )
     bind_structlog_contextvars: bool = Field(
         default=False, description="Add what the program bound with structlog.contextvars to each event."

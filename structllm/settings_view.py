@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -131,6 +133,6 @@ def _display(name: str, value: object) -> Any:
         return sorted(str(_display("", item)) for item in cast("frozenset[object]", value))
     if isinstance(value, list | tuple):
         return [_display("", item) for item in cast("Sequence[object]", value)]
-    if isinstance(value, str | Path):
+    if isinstance(value, str | Path | Decimal | date):
         return _USER_IN_URL.sub(MASK, str(value))
     return value if isinstance(value, int | float) else type(value).__name__

@@ -77,6 +77,8 @@ LATE = (
     "structllm.cli.config",
     "structllm.cli.demo",
     "structllm.cli.doctor",
+    "structllm.cli.prices",
+    "structllm.cli.reprice",
     "structllm.cli.source",
     "structllm.cli.verify",
 )
@@ -105,7 +107,7 @@ ONLY_IN = {
     "langchain_core": ("structllm.langchain", "structllm.demo"),
     "langchain": ("structllm.agent", "structllm.langchain", "structllm.demo"),
     "genai_prices": ("structllm.pricing",),
-    "re2": ("structllm.processors",),
+    "re2": ("structllm.processors", "structllm.pricing.overrides"),
     "boto3": ("structllm.archive.s3", "structllm.demo.storage"),
     "duckdb": (),
 }
@@ -218,11 +220,15 @@ class Import(NamedTuple):
 
 
 def imports(tree: ast.Module, module: str) -> Iterator[Import]:
-    """Everything a module imports, `import_module("…")` included; type-checking imports count as well."""
+    """Everything a module imports, `import_module("…")` included.
+
+    Type-checking imports count as well, but like those inside functions: they load nothing.
+    """
     deferred = {
         inner
         for outer in ast.walk(tree)
         if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        or (isinstance(outer, ast.If) and isinstance(outer.test, ast.Name) and outer.test.id == "TYPE_CHECKING")
         for inner in ast.walk(outer)
     }
     for node in ast.walk(tree):

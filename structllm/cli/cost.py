@@ -11,11 +11,11 @@ from structllm.cli.output import UNNAMED, Column, emit, emit_json, emit_table, h
 from structllm.cli.source import Source, reading
 from structllm.console import escape
 from structllm.figures import counted
-from structllm.query import Call, calls_of, causes_of
+from structllm.query import Call, calls_of, causes_of, strategy_of
 from structllm.totals import Totals, total_by
 
 NONE = "(none)"
-GROUPS = ("model", "day", "session", "symbol", "decision", "provider")
+GROUPS = ("model", "day", "session", "symbol", "decision", "provider", "strategy", "outcome")
 
 
 def _groups(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -39,13 +39,17 @@ def _groups(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str
 def cost(source: Source, by: Sequence[str], as_json: bool) -> None:
     """What the calls cost, in US dollars.
 
-    A call without a known price is shown as - and never counted as $0: the total then says "at least". A call that led
-    to several decisions is in the row of each, and once in the total.
+    A call without a known price is shown as - and never counted as $0: the total then says "at least". Failed and
+    cancelled calls and every try of a repeated one count what they were billed; answers from a cache cost nothing. A
+    call that led to several decisions is in the row of each, and once in the total. Where `structllm reprice` has
+    corrected a cost, the correction counts.
     """
     decisions = Decisions()
-    watch = decisions.add if {"decision", "symbol"} & set(by) else None
+    watch = decisions.add if {"decision", "symbol", "strategy"} & set(by) else None
     calls: Iterable[Call] = (
-        call for call in calls_of(source.events(), datetime.now(UTC), watch) if source.wanted.call(call)
+        call
+        for call in calls_of(source.events(), datetime.now(UTC), watch, source.corrections())
+        if source.wanted.call(call)
     )
     if watch is not None:
         calls = list(calls)  # decisions come after the calls that led to them
@@ -61,26 +65,30 @@ def cost(source: Source, by: Sequence[str], as_json: bool) -> None:
 
 
 class Decisions:
-    """Which decisions a request led to, and about what symbol."""
+    """Which decisions a request led to, about what symbol and by which strategy."""
 
     def __init__(self) -> None:
-        self._by_request: dict[str, list[tuple[str, str | None]]] = {}
+        self._by_request: dict[str, list[tuple[str, str | None, str | None]]] = {}
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take an event; only decisions matter."""
         decision_id, symbol = event.get("decision_id"), event.get("symbol")
         if event["event_type"] == "trading_decision" and isinstance(decision_id, str):
             for request_id in causes_of(event):
-                known = (decision_id, symbol if isinstance(symbol, str) else None)
+                known = (decision_id, symbol if isinstance(symbol, str) else None, strategy_of(event))
                 self._by_request.setdefault(request_id, []).append(known)
 
     def ids(self, request_id: str) -> list[str]:
         """Return the decisions that a request led to."""
-        return list(dict.fromkeys(decision_id for decision_id, _ in self._by_request.get(request_id, ())))
+        return list(dict.fromkeys(decision_id for decision_id, *_ in self._by_request.get(request_id, ())))
 
     def symbol(self, request_id: str) -> str | None:
         """Return what the first of them that says so was about."""
-        return next((symbol for _, symbol in self._by_request.get(request_id, ()) if symbol), None)
+        return next((symbol for _, symbol, _ in self._by_request.get(request_id, ()) if symbol), None)
+
+    def strategy(self, request_id: str) -> str | None:
+        """Return the strategy of the first of them that names one."""
+        return next((strategy for *_, strategy in self._by_request.get(request_id, ()) if strategy), None)
 
 
 _KEYS: Mapping[str, Callable[[Call, Decisions], Sequence[str]]] = {
@@ -88,7 +96,9 @@ _KEYS: Mapping[str, Callable[[Call, Decisions], Sequence[str]]] = {
     "day": lambda call, _: [(call.started or call.ended or UNNAMED)[:10]],
     "session": lambda call, _: [call.session_id or UNNAMED],
     "symbol": lambda call, decisions: [call.symbol or decisions.symbol(call.request_id) or NONE],
+    "strategy": lambda call, decisions: [call.strategy or decisions.strategy(call.request_id) or NONE],
     "decision": lambda call, decisions: decisions.ids(call.request_id) or [NONE],
+    "outcome": lambda call, _: [call.outcome],
     "provider": lambda call, _: [call.provider or UNNAMED],
 }
 
@@ -118,7 +128,6 @@ _REASONS = {
     "bad_usage": "reported usage that cannot be right",
     "unknown_model": "of a model that is not in the price list",
     "partial": "priced in part",
-    "cached": "answered from a cache",
     "no cost recorded": "have none recorded",
 }
 

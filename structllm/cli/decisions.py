@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -10,7 +10,25 @@ from structllm.cli.output import UNNAMED, Column, emit_json, emit_table
 from structllm.cli.source import Source, reading
 from structllm.console import one_line, shorten
 from structllm.figures import format_time, format_usd, number
-from structllm.query import as_usd, causes_of
+from structllm.query import Corrections, as_usd, billed_usd, causes_of
+
+
+class Spent(NamedTuple):
+    """What is known of the cost of a decision (None: nothing), and how many of its calls that leaves out."""
+
+    known_usd: Decimal | None
+    unpriced_calls: int
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """The whole cost, where it is known."""
+        return None if self.unpriced_calls else self.known_usd
+
+    @property
+    def text(self) -> str:
+        """The cost for people: with `>=` where calls have no known price, `-` where none has."""
+        bound = ">= " if self.unpriced_calls and self.known_usd is not None else ""
+        return f"{bound}{format_usd(self.known_usd)}"
 
 
 class Causes:
@@ -19,27 +37,35 @@ class Causes:
     def __init__(self) -> None:
         self._costs: dict[str, Decimal | None] = {}
         self._models: dict[str, str] = {}
+        self._corrections = Corrections()
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take an event."""
+        self._corrections.add(event)
         request_id, model = event.get("request_id"), event.get("model")
         if not event["event_type"].startswith("completion_") or not isinstance(request_id, str):
             return
         if isinstance(model, str):
             self._models[request_id] = model
         if event["event_type"] == "completion_response":
-            self._costs[request_id] = as_usd(event.get("cost_estimate_usd"))
+            self._costs[request_id] = billed_usd(event)
 
-    def cost(self, decision: Mapping[str, Any]) -> Decimal | None:
-        """Return what a decision's causes cost together; None where that is not known.
+    def spent(self, decision: Mapping[str, Any]) -> Spent:
+        """Return what a decision's causes cost together.
 
         Where a cause is no longer in the log, the sum that was written with the decision counts.
         """
         causes = causes_of(decision)
         if not causes or not all(cause in self._costs for cause in causes):
-            return as_usd(decision.get("cost_usd"))
-        costs = [self._costs[cause] for cause in causes]
-        return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal())
+            unpriced = number(decision.get("unpriced_calls"))
+            return Spent(as_usd(decision.get("cost_usd")), int(unpriced) if unpriced is not None else 0)
+        costs = [self._cost(cause) for cause in causes]
+        known = [cost for cost in costs if cost is not None]
+        return Spent(sum(known, Decimal()) if known else None, len(costs) - len(known))
+
+    def _cost(self, cause: str) -> Decimal | None:
+        correction = self._corrections.of(cause)
+        return self._costs[cause] if correction is None else correction.cost_usd
 
     def models(self, decision: Mapping[str, Any]) -> list[str]:
         """Return the models that were asked, each once."""
@@ -104,14 +130,14 @@ def _decision_row(event: Mapping[str, Any], causes: Causes, outcomes: Sequence[s
         "-" if price is None else f"{price:,}",
         shorten(one_line(_text(event.get("validation_result"))), _VERDICT_COLUMNS) or "-",
         ", ".join(causes.models(event)) or "-",
-        format_usd(causes.cost(event)),
+        causes.spent(event).text,
         ", ".join(outcomes) or "-",
         shorten(one_line(_text(event.get("rationale"))), _WHY_COLUMNS),
     ]
 
 
 def _decision(event: Mapping[str, Any], causes: Causes, outcomes: Sequence[str]) -> dict[str, Any]:
-    cost = causes.cost(event)
+    spent = causes.spent(event)
     return {
         "decision_id": event.get("decision_id"),
         "timestamp": event.get("timestamp"),
@@ -125,7 +151,9 @@ def _decision(event: Mapping[str, Any], causes: Causes, outcomes: Sequence[str])
         "rationale": event.get("rationale"),
         "caused_by": causes_of(event),
         "models": causes.models(event),
-        "cost_usd": None if cost is None else float(cost),
+        "cost_usd": None if spent.cost_usd is None else float(spent.cost_usd),
+        "known_cost_usd": None if spent.known_usd is None else float(spent.known_usd),
+        "unpriced_calls": spent.unpriced_calls,
         "outcomes": list(outcomes),
     }
 

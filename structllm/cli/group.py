@@ -103,6 +103,8 @@ def _discard_output() -> None:
             "structllm.cli.cost:cost",
             "What the calls cost, by model, day, symbol, decision, ...",
         ),
+        Lazy("prices", "structllm.cli.prices:prices", "What a model costs by the price list; newer lists."),
+        Lazy("reprice", "structllm.cli.reprice:reprice", "What the calls would cost by today's price list."),
         Lazy("errors", "structllm.cli.errors:errors", "Failed calls by type of error."),
         Lazy("decisions", "structllm.cli.decisions:decisions", "The decisions, and what they cost."),
         Lazy("sessions", "structllm.cli.sessions:sessions", "The sessions, and what happened in them."),

@@ -48,10 +48,11 @@ def sessions(source: Source, as_json: bool) -> None:
     found: dict[str, Session] = {}
 
     def watch(event: Mapping[str, Any]) -> None:
-        if source.wanted(event):
+        # A correction is written long after what it is about, and nothing happened then.
+        if source.wanted(event) and event["event_type"] != "cost_correction":
             found.setdefault(_text(event.get("session_id")) or UNNAMED, Session()).add(event)
 
-    for call in calls_of(source.events(), datetime.now(UTC), watch):
+    for call in calls_of(source.events(), datetime.now(UTC), watch, source.corrections()):
         if source.wanted.call(call):
             found.setdefault(call.session_id or UNNAMED, Session()).totals.add(call)
     ordered = sorted(

@@ -12,14 +12,18 @@ import click
 from structllm.cli.output import Failure, hint
 from structllm.errors import ConfigError
 from structllm.figures import counted
-from structllm.query import ORPHANED_AFTER_S, Filter, parse_since
+from structllm.query import ORPHANED_AFTER_S, Corrections, Filter, parse_since
 from structllm.segment import (
     LOG_SUFFIXES,
+    STDIN,
     Entry,
+    Log,
     ReadReport,
     files_of,
     find_logs,
     is_there,
+    lines_of,
+    parse,
     read,
     read_file,
     timestamp_of,
@@ -33,6 +37,10 @@ DEFAULT_LOG = "logs/llm_completions.log"
 LOG_NAMES = ", ".join(f"*{suffix}" for suffix in LOG_SUFFIXES)
 """What files in a directory are called that are read as logs."""
 
+CORRECTIONS_NAME = "cost_corrections.jsonl"
+"""The file of a log's directory that `structllm reprice --write` writes, and that is read with every log there."""
+
+_CORRECTION = b'"cost_correction"'  # in every line that is one; inside a text its quotes would be escaped
 _MAX_NAMED = 5
 _KEPT_OPEN = 32  # files of each log, while archives are read as well
 
@@ -66,7 +74,7 @@ class Source:
         """Yield every event once, wanted or not; of archives, those of the segments that `since` needs."""
         try:
             if not self.stores:
-                return read(self.local, self.report)
+                return read(self._local(), self.report)
             return unique(heapq.merge(*self._streams(), key=timestamp_of), self.report)
         except FileNotFoundError as error:
             raise missing(str(error)) from None
@@ -74,7 +82,7 @@ class Source:
     def _streams(self) -> Iterator[Iterator[Entry]]:
         from structllm.archive.reading import read_archive
 
-        for log in find_logs(self.local):
+        for log in find_logs(self._local()):
             files = files_of(log, self.report, _KEPT_OPEN)
             yield (entry for file in files for entry in read_file(file.path, file.reader, self.report, live=file.live))
         for store in self.stores:
@@ -83,6 +91,38 @@ class Source:
     def events(self) -> Iterator[Mapping[str, Any]]:
         """Yield every event once, wanted or not, without its line."""
         return (entry.event for entry in self.entries())
+
+    def corrections(self) -> Corrections | None:
+        """Return the corrections of costs that all of this holds, read beforehand; None where it can be read only once.
+
+        The lines of corrections are found by their bytes, and no other line is parsed.
+        """
+        if self.read_once:
+            return None
+        found, ignored = Corrections(), ReadReport()  # what is wrong with the files is told by the reading proper
+        for log in self.logs():
+            for file in files_of(log, ignored):
+                lines = (line for line in lines_of(file, ignored) if line[1] is not None and _CORRECTION in line[1])
+                for entry in parse(file.path, lines, ignored):
+                    found.add(entry.event)
+        return found
+
+    @property
+    def read_once(self) -> bool:
+        """Whether some of it is no file: an archive, standard input or a pipe."""
+        return bool(self.stores) or any(_once(path) for path in self.local)
+
+    def logs(self) -> list[Log]:
+        """Return the logs among the files and directories, and the corrections beside them; raise Failure for none."""
+        try:
+            return find_logs(self._local())
+        except FileNotFoundError as error:
+            raise missing(str(error)) from None
+
+    def _local(self) -> list[str]:
+        """Return the files and directories to read, and the corrections that lie beside the files."""
+        beside = [os.path.join(os.path.dirname(path), CORRECTIONS_NAME) for path in self.local if _is_file(path)]
+        return [*self.local, *(path for path in dict.fromkeys(beside) if os.path.isfile(path))]
 
     def finish(self, found: object = True, what: str = "event") -> None:
         """Say what was met besides events, and why there is nothing to show if so; exit 1 if a file was unreadable."""
@@ -103,6 +143,15 @@ class Source:
         others = [path for path in self.paths if path not in bare]
         if others:
             hint(f"no events yet in {', '.join(others)}")
+
+
+def _once(path: str) -> bool:
+    """Return whether this is standard input, a pipe or a device, which give what they hold once."""
+    return path == STDIN or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
+
+
+def _is_file(path: str) -> bool:
+    return not _once(path) and not os.path.isdir(path)
 
 
 def is_archive(path: str) -> bool:

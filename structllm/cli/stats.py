@@ -53,10 +53,12 @@ def stats(source: Source, as_json: bool) -> None:
     wanted = source.wanted
 
     def watch(event: Mapping[str, Any]) -> None:
-        if wanted(event):
+        # A correction is written long after what it is about, and nothing happened then.
+        if wanted(event) and event["event_type"] != "cost_correction":
             span.add(event)
 
-    calls = (call for call in calls_of(source.events(), datetime.now(UTC), watch) if wanted.call(call))
+    found = calls_of(source.events(), datetime.now(UTC), watch, source.corrections())
+    calls = (call for call in found if wanted.call(call))
     by_model, whole = total_by(calls, lambda call: [call.model or UNNAMED])
     by_model = {name: totals for name, totals in by_model.items() if totals.calls}
     if as_json:

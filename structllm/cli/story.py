@@ -162,8 +162,7 @@ def _response(untold: Fields) -> dict[str, str]:
         "tokens": _with_note(format_tokens(usage), _value(kinds)),
         "cost": _joined(
             _with_note(format_usd(cost), status if status != "ok" else None),
-            f"price of {_value(model)}" if (model := untold.pop("price_model", None)) else "",
-            _price_list(*(_value(untold.pop(name, None) or "") for name in ("cost_source", "price_version"))),
+            *_list_of_prices(untold),
         ),
         "answer": _size(untold.pop("response_length", None), untold.pop("response_truncated", False)),
     }
@@ -189,6 +188,16 @@ def _decision(untold: Fields) -> dict[str, str]:
     }
 
 
+def _correction(untold: Fields) -> dict[str, str]:
+    cost, status = as_usd(untold.pop("cost_estimate_usd", None)), untold.pop("cost_status", None)
+    before, previous = as_usd(untold.pop("previous_cost_usd", None)), untold.pop("previous_cost_status", None)
+    return {
+        "model": _value(untold.pop("model", None) or ""),
+        "cost": _joined(_with_note(format_usd(cost), status if status != "ok" else None), *_list_of_prices(untold)),
+        "before": _with_note(format_usd(before), previous if previous != "ok" else None),
+    }
+
+
 def _other(untold: Fields) -> dict[str, str]:
     """Nothing first: every field under its own name."""
     return {}
@@ -200,6 +209,12 @@ def _joined(*parts: str, between: str = ", ") -> str:
 
 def _with_note(value: object, note: object) -> str:
     return f"{_value(value)} ({_value(note)})" if note else _value(value) if value else ""
+
+
+def _list_of_prices(untold: Fields) -> list[str]:
+    model = untold.pop("price_model", None)
+    source, version = (_value(untold.pop(name, None) or "") for name in ("cost_source", "price_version"))
+    return [f"price of {_value(model)}" if model else "", _price_list(source, version)]
 
 
 def _price_list(source: str, version: str) -> str:
@@ -219,5 +234,6 @@ _TELLERS = {
     "completion_request": Teller("request", "cyan", "request_id", _request, ("prompt_preview",)),
     "completion_response": Teller("response", "green", "request_id", _response, ("error_message", "response_preview")),
     "trading_decision": Teller("decision", "magenta", "decision_id", _decision, ("rationale",)),
+    "cost_correction": Teller("correction", "yellow", "request_id", _correction, ()),
     "decision_outcome": Teller("outcome", "magenta", "decision_id", _other, ()),
 }

@@ -12,9 +12,9 @@ import pytest
 from genai_prices import types as genai_types
 from genai_prices.data_snapshot import get_snapshot
 
-from structllm import pricing
-from structllm.pricing import Cost, GenaiPrices
-from structllm.usage import Usage, read_usage
+from structllm.pricing import Cost, GenaiPrices, genai
+from structllm.pricing.tables import RateTables
+from structllm.usage import Part, Usage, read_usage
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -27,6 +27,12 @@ def prices() -> GenaiPrices:
 def _known(cost: Cost | None) -> Cost:
     assert cost is not None
     return cost
+
+
+def _tables(schedule: genai._Schedule, at: datetime) -> RateTables:
+    tables = schedule.at(at)
+    assert tables is not None
+    return tables
 
 
 class TestFacts:
@@ -148,12 +154,6 @@ class TestPartial:
         assert ("input_audio",) == cost.unpriced
         assert Decimal("0.000154") == cost.cost_usd
 
-    def test_charges_beyond_the_counts(self, prices: GenaiPrices) -> None:
-        """What the provider billed beyond the counts makes the cost a lower bound."""
-        usage = Usage(input_uncached=229, output_text=5, beyond=("iterations",))
-        cost = _known(prices.price(usage, "claude-sonnet-4-6", provider="anthropic", at=NOW))
-        assert (("iterations",), Decimal("0.000762")) == (cost.unpriced, cost.cost_usd)
-
     def test_unsplit_tokens(self, prices: GenaiPrices) -> None:
         """Tokens that are neither input nor output have no rate."""
         usage = Usage(input_uncached=100, output_text=10, unsplit=5)
@@ -183,11 +183,44 @@ class TestTiers:
         batch = _known(prices.price(usage, "claude-sonnet-4-5", provider="anthropic", at=NOW, service_tier="batch"))
         assert standard.cost_usd / 2 == batch.cost_usd
 
-    def test_unlisted_tier_is_flagged(self, prices: GenaiPrices) -> None:
-        """A paid tier without rates is priced as standard, with a flag."""
+    @pytest.mark.parametrize("tier", ["flex", "platinum", "scale"])
+    def test_unlisted_tier(self, prices: GenaiPrices, tier: str) -> None:
+        """What may be cheaper than the standard tier has no price and no bound where the list does not have it."""
         usage = Usage(input_uncached=1000, output_text=100)
-        cost = _known(prices.price(usage, "o3-mini", provider="openai", at=NOW, service_tier="platinum"))
-        assert ("tier_not_listed",) == cost.flags
+        cost = _known(prices.price(usage, "o3-mini", provider="openai", at=NOW, service_tier=tier))
+        assert (0, {}, ("service_tier",), ("tier_not_listed",)) == (
+            cost.cost_usd,
+            cost.breakdown,
+            cost.unpriced,
+            cost.flags,
+        )
+
+    @pytest.mark.parametrize("tier", ["priority", "fast", "Priority"])
+    def test_unlisted_dearer_tier(self, prices: GenaiPrices, tier: str) -> None:
+        """What is dearer than the standard tier costs at least the standard price where the list does not have it."""
+        usage = Usage(input_uncached=1000, output_text=100)
+        standard = _known(prices.price(usage, "o3-mini", provider="openai", at=NOW))
+        cost = _known(prices.price(usage, "o3-mini", provider="openai", at=NOW, service_tier=tier))
+        assert standard.breakdown == cost.breakdown
+        assert (standard.cost_usd, ("service_tier",)) == (cost.cost_usd, cost.unpriced)
+
+    def test_tier_by_contract(self, prices: GenaiPrices) -> None:
+        """Anthropic's priority is paid for in advance: the standard price says nothing about it."""
+        usage = Usage(input_uncached=1000, output_text=100)
+        cost = _known(prices.price(usage, "claude-sonnet-4-5", provider="anthropic", at=NOW, service_tier="priority"))
+        assert (0, ("service_tier",)) == (cost.cost_usd, cost.unpriced)
+
+    def test_tier_at_the_standard_price(self, prices: GenaiPrices) -> None:
+        """Groq's flex costs what the standard tier costs."""
+        usage, model = Usage(input_uncached=1000, output_text=100), "llama-3.3-70b-versatile"
+        standard = prices.price(usage, model, provider="groq", at=NOW)
+        assert standard == prices.price(usage, model, provider="groq", at=NOW, service_tier="flex")
+
+    def test_tier_before_it_was_listed(self, prices: GenaiPrices) -> None:
+        """A tier that the list prices from some day on is not priced as standard before that day."""
+        usage, before = Usage(input_uncached=1000, output_text=100), datetime(2025, 11, 1, tzinfo=UTC)
+        cost = _known(prices.price(usage, "gpt-5", provider="openai", at=before, service_tier="flex"))
+        assert ("service_tier",) == cost.unpriced
 
     @pytest.mark.parametrize("tier", [None, "", "default", "standard", "auto", "on_demand", "Default"])
     def test_standard_tiers(self, prices: GenaiPrices, tier: str | None) -> None:
@@ -201,8 +234,76 @@ class TestTiers:
         usage = Usage(input_uncached=1000, output_text=100)
         standard = _known(prices.price(usage, "gpt-5", provider="azure", at=NOW))
         flex = _known(prices.price(usage, "gpt-5", provider="azure", at=NOW, service_tier="flex"))
-        assert standard.cost_usd == flex.cost_usd
-        assert ("tier_not_listed",) == flex.flags
+        priority = _known(prices.price(usage, "gpt-5", provider="azure", at=NOW, service_tier="priority"))
+        assert [((), standard.cost_usd), (("service_tier",), Decimal(0)), (("service_tier",), standard.cost_usd)] == [
+            (cost.unpriced, cost.cost_usd) for cost in (standard, flex, priority)
+        ]
+
+
+class TestParts:
+    COMPACTION = Usage(229, output_text=5, parts=(Part(None, Usage(100, cache_write_5m=55_096, output_text=131)),))
+
+    def test_compaction(self, prices: GenaiPrices) -> None:
+        """229 in, 5 out; compacted before with 100 in, 55,096 written to the cache, 131 out: 0.209637 USD.
+
+        At 3, 3.75 and 15 USD per million: 0.000687 + 0.000075 + 0.0003 + 0.20661 + 0.001965.
+        """
+        cost = _known(prices.price(self.COMPACTION, "claude-sonnet-4-6", provider="anthropic", at=NOW))
+        expected = {
+            "input_uncached": Decimal("0.000687"),
+            "output_text": Decimal("0.000075"),
+            "part1.input_uncached": Decimal("0.0003"),
+            "part1.cache_write_5m": Decimal("0.20661"),
+            "part1.output_text": Decimal("0.001965"),
+        }
+        assert (Decimal("0.209637"), expected, ()) == (cost.cost_usd, cost.breakdown, cost.unpriced)
+
+    def test_from_the_provider_s_object(self, prices: GenaiPrices) -> None:
+        """The same from what Anthropic reports, whose counts on top leave the compaction out."""
+        counts = {
+            "input_tokens": 229,
+            "output_tokens": 5,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+        }
+        compaction = {"type": "compaction", "input_tokens": 100, "output_tokens": 131, "cache_read_input_tokens": 0}
+        compaction |= {"cache_creation_input_tokens": 55_096, "cache_creation": {"ephemeral_5m_input_tokens": 55_096}}
+        usage = read_usage({**counts, "iterations": [compaction, {"type": "message", **counts}]})
+        cost = _known(prices.price(usage, "claude-sonnet-4-6", provider="anthropic", at=NOW))
+        assert Decimal("0.209637") == cost.cost_usd
+
+    def test_each_part_has_its_model(self, prices: GenaiPrices) -> None:
+        """An adviser of another model is billed at that model's rates."""
+        usage = Usage(1000, parts=(Part("claude-opus-4-8", Usage(1000, output_text=10)),) * 2)
+        own = _known(prices.price(Usage(1000), "claude-sonnet-4-6", provider="anthropic", at=NOW))
+        adviser = _known(prices.price(Usage(1000, output_text=10), "claude-opus-4-8", provider="anthropic", at=NOW))
+        cost = _known(prices.price(usage, "claude-sonnet-4-6", provider="anthropic", at=NOW))
+        assert own.cost_usd + 2 * adviser.cost_usd == cost.cost_usd == sum(cost.breakdown.values())
+        assert 2 * adviser.breakdown["output_text"] == cost.breakdown["claude-opus-4-8.output_text"]
+
+    def test_part_of_an_unknown_model(self, prices: GenaiPrices) -> None:
+        """A part without a price makes the rest a lower bound."""
+        usage = Usage(1000, parts=(Part("claude-9", Usage(5)), Part(None, Usage(1, input_audio=1))))
+        cost = _known(prices.price(usage, "claude-sonnet-4-6", provider="anthropic", at=NOW))
+        assert (("claude-9", "part2.input_audio"), Decimal("0.003003")) == (cost.unpriced, cost.cost_usd)
+
+    def test_long_parts_do_not_add_up(self, prices: GenaiPrices) -> None:
+        """Two prompts below the cliff are not one beyond it."""
+        usage = Usage(150_000, parts=(Part(None, Usage(150_000)),))
+        cost = _known(prices.price(usage, "gemini-2.5-pro", provider="google", at=NOW))
+        assert Decimal("0.375") == cost.cost_usd
+
+
+class TestSearches:
+    @pytest.mark.parametrize(
+        ("tokens", "searches", "flags"), [(200_001, 1, ("tier_ambiguous",)), (200_001, 0, ()), (200_000, 1, ())]
+    )
+    def test_sum_of_several_prompts(
+        self, prices: GenaiPrices, tokens: int, searches: int, flags: tuple[str, ...]
+    ) -> None:
+        """A long prompt that may be the sum of several short ones is doubtful where length changes the rate."""
+        usage = Usage(tokens, web_searches=searches)
+        assert flags == _known(prices.price(usage, "claude-sonnet-4-5", provider="anthropic", at=NOW)).flags
 
 
 class TestNames:
@@ -250,6 +351,7 @@ class TestNames:
             ("openai", "x" * 10_000),
             ("openai", "[[[((("),
             ("openai", "models/"),
+            ("openai", "omni-moderation-latest"),
         ],
     )
     def test_unknown(self, prices: GenaiPrices, provider: str | None, model: str) -> None:
@@ -262,10 +364,10 @@ class TestCache:
         """An unknown model is looked up once."""
         calls: list[str] = []
 
-        def find(provider: str | None, model: str, service_tier: str | None) -> None:
+        def find(providers: Any, provider: str | None, model: str) -> None:
             calls.append(model)
 
-        monkeypatch.setattr(pricing, "_find_schedule", find)
+        monkeypatch.setattr(genai, "find_model", find)
         prices = GenaiPrices()
         for _ in range(5):
             assert None is prices.price(Usage(1), "nope", provider=None, at=NOW)
@@ -325,7 +427,7 @@ class TestFailures:
         def fail(*_: Any) -> None:
             raise AttributeError("modality")
 
-        monkeypatch.setattr(pricing, "_find_model", fail)
+        monkeypatch.setattr(genai, "find_model", fail)
         assert None is GenaiPrices().price(Usage(1), "o3-mini", provider="openai", at=NOW)
 
     def test_rates_raise(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +459,7 @@ class TestArithmetic:
     def test_time_zone_of_a_constraint(self) -> None:
         """A time of day in another zone is a boundary in UTC."""
         east = timezone(timedelta(hours=3))
-        assert [time(22), time(9, 30)] == [pricing._utc(time(1, tzinfo=east)), pricing._utc(time(9, 30))]
+        assert [time(22), time(9, 30)] == [genai._utc(time(1, tzinfo=east)), genai._utc(time(9, 30))]
 
     @pytest.fixture
     def model(self) -> genai_types.ModelInfo:
@@ -379,16 +481,16 @@ class TestArithmetic:
     def test_several_tiers(self, model: genai_types.ModelInfo, tokens: int, rate: int) -> None:
         """The highest tier that the prompt exceeds sets the rate of all its tokens, and only of what is tiered."""
         provider = genai_types.Provider(id="p", name="p", api_pattern="", models=[model])
-        schedule = pricing._Schedule(provider, model, None)
-        cost = schedule.at(NOW).price(Usage(input_uncached=tokens - 1, cache_read=1))
+        schedule = genai._Schedule(provider, model, None, "1")
+        cost = _tables(schedule, NOW).price(Usage(input_uncached=tokens - 1, cache_read=1))
         expected = (Decimal(rate) * (tokens - 1) + Decimal("0.5")) / 1_000_000
         assert expected == cost.cost_usd
 
     def test_before_the_first_date(self, model: genai_types.ModelInfo) -> None:
         """Before a price began, the one before it holds."""
         provider = genai_types.Provider(id="p", name="p", api_pattern="", models=[model])
-        schedule = pricing._Schedule(provider, model, None)
-        cost = schedule.at(datetime(2025, 12, 31, tzinfo=UTC)).price(Usage(input_uncached=1_000_000))
+        schedule = genai._Schedule(provider, model, None, "1")
+        cost = _tables(schedule, datetime(2025, 12, 31, tzinfo=UTC)).price(Usage(input_uncached=1_000_000))
         assert Decimal(1) == cost.cost_usd
 
 

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import structlog
 
+from structllm import MemorySink, create_llm_logger
 from structllm.events import CompletionResponse
-from structllm.pricing import Cost, GenaiPrices
+from structllm.pricing import Cost, GenaiPrices, open_prices
 from structllm.processors.price import Price
+from structllm.settings_pricing import PricingSettings
 from structllm.usage import Usage
 
 PRICES = GenaiPrices()
@@ -114,7 +116,7 @@ class TestStatus:
             ({"prompt_tokens": "150", "completion_tokens": 2}, "not_a_count"),
             ({"prompt_tokens": float("nan"), "completion_tokens": 2}, "not_a_count"),
             ({"prompt_tokens": 1, "completion_tokens": 2, "cached_tokens": 5}, "parts_exceed_whole"),
-            ({"promptTokenCount": 4}, "no_counts"),
+            ({"tokens_of_tomorrow": 4}, "no_counts"),
         ],
     )
     def test_bad_usage(self, usage: dict[str, Any], reason: str) -> None:
@@ -168,11 +170,179 @@ class TestStatus:
         assert 225 == event["token_usage"]["total_tokens"]
         assert "price_model" not in event
 
+    LANGCHAIN_HIT: ClassVar[dict[str, Any]] = {
+        "input_tokens": 150,
+        "output_tokens": 75,
+        "total_tokens": 225,
+        "total_cost": 0,
+    }
+
+    @pytest.mark.parametrize("source", [None, "usage_metadata"])
+    def test_cached_by_langchain(self, source: str | None) -> None:
+        """LangChain's cache repeats the first answer's counts with a total cost of 0."""
+        event = _priced(raw_usage=self.LANGCHAIN_HIT, usage_source=source)
+        assert ("cached", 0.0) == (event["cost_status"], event["cost_estimate_usd"])
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"raw_usage": LANGCHAIN_HIT, "usage_source": "response"},
+            {"raw_usage": LANGCHAIN_HIT | {"total_cost": False}},
+            {"raw_usage": LANGCHAIN_HIT | {"total_cost": 0.1}},
+            {"raw_usage": LANGCHAIN_HIT | {"total_cost": None}},
+            {"raw_usage": {"prompt_tokens": 150, "completion_tokens": 75, "total_cost": 0}},
+            {"raw_usage": LANGCHAIN_HIT | {"provider_field": 1}},
+        ],
+    )
+    def test_other_total_costs_are_no_cache_hit(self, fields: dict[str, Any]) -> None:
+        """A field of that name in a provider's own object says nothing about a cache."""
+        assert "cached" != _priced(**fields)["cost_status"]
+
     @pytest.mark.parametrize("hit", [False, None, "no", 1])
     def test_only_true_is_a_cache_hit(self, hit: Any) -> None:
         """A cache that was asked in vain saves nothing, nor does a word about it."""
         event = _priced(token_usage={"prompt_tokens": 150, "completion_tokens": 75}, cache_hit=hit)
         assert 0.000495 == event["cost_estimate_usd"]
+
+
+class TestTier:
+    COUNTS: ClassVar[dict[str, Any]] = {"prompt_tokens": 1, "completion_tokens": 1}
+
+    @pytest.mark.parametrize(
+        ("fields", "expected"),
+        [
+            ({"service_tier": "flex"}, "flex"),
+            ({"service_tier": "flex", "raw_usage": {**COUNTS, "service_tier": "batch"}}, "flex"),
+            ({"raw_usage": {**COUNTS, "service_tier": "batch"}}, "batch"),
+            ({"raw_usage": {**COUNTS, "speed": "fast"}}, "fast"),
+            ({"raw_usage": {**COUNTS, "speed": "standard"}}, None),
+            ({"raw_usage": {**COUNTS, "input_token_details": {"priority_cache_read": 1, "cache_read": 0}}}, "priority"),
+            ({"raw_usage": {**COUNTS, "output_token_details": {"flex": 1}}}, "flex"),
+            ({"raw_usage": {**COUNTS, "trafficType": "ON_DEMAND_PRIORITY"}}, "priority"),
+            ({"raw_usage": {**COUNTS, "trafficType": "ON_DEMAND"}}, None),
+            ({"raw_usage": {**COUNTS, "trafficType": 7}}, None),
+        ],
+    )
+    def test_where_it_is_said(self, fields: dict[str, Any], expected: str | None) -> None:
+        """The tier is that of the event, else the one that providers and LangChain write among the counts."""
+        source = _Source()
+        Price(source)(None, "info", _response(**{"raw_usage": self.COUNTS, **fields}))
+        assert [expected] == [asked[3] for asked in source.asked]
+
+    def test_not_listed(self) -> None:
+        """A tier that may be cheaper than the listed one has neither cost nor bound."""
+        added = _added(service_tier="flex", token_usage={"prompt_tokens": 150, "completion_tokens": 75})
+        assert (None, "partial", ["tier_not_listed"], {}) == (
+            added["cost_estimate_usd"],
+            added["cost_status"],
+            added["cost_flags"],
+            added["cost_breakdown"],
+        )
+        assert "cost_lower_bound_usd" not in added
+
+    def test_not_listed_but_dearer(self) -> None:
+        """A tier that is dearer than the listed one costs at least the listed price."""
+        added = _added(service_tier="priority", token_usage={"prompt_tokens": 150, "completion_tokens": 75})
+        assert (None, 0.000495) == (added["cost_estimate_usd"], added["cost_lower_bound_usd"])
+
+    def test_traffic_of_a_model_with_one_price(self) -> None:
+        """What Vertex says of a call's traffic is doubtful, not decisive, where the list knows one price only."""
+        raw = {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6, "trafficType": "ON_DEMAND_FLEX"}
+        event = _priced(model="gemini-2.0-flash", provider="google", raw_usage=raw)
+        assert ("ok", ["tier_not_listed"], 0.0000009) == (
+            event["cost_status"],
+            event["cost_flags"],
+            event["cost_estimate_usd"],
+        )
+
+
+class TestProviderCost:
+    SOURCE = open_prices(PricingSettings())
+
+    def _priced(self, **fields: Any) -> dict[str, Any]:
+        return dict(Price(self.SOURCE)(None, "info", _response(**fields)))
+
+    @pytest.mark.parametrize("cost", [0.25, 0])
+    def test_is_the_cost(self, cost: float) -> None:
+        """What a router says that a call cost is its cost, nothing included, and needs no list."""
+        raw = {"prompt_tokens": 150, "completion_tokens": 75, "cost": cost}
+        event = self._priced(provider="openrouter", model="x/unheard-of", raw_usage=raw)
+        assert (cost, "ok", "provider") == (event["cost_estimate_usd"], event["cost_status"], event["cost_source"])
+        assert set() == {"price_model", "price_version", "cost_breakdown"} & event.keys()
+
+    @pytest.mark.parametrize("model", [None, ""])
+    def test_needs_no_model(self, model: str | None) -> None:
+        """Nor does it need the name of a model."""
+        raw = {"prompt_tokens": 150, "completion_tokens": 75, "cost": 0.25}
+        assert 0.25 == self._priced(provider="openrouter", model=model, raw_usage=raw)["cost_estimate_usd"]
+
+    def test_base_url(self) -> None:
+        """A base URL says better than the client's word who served a call."""
+        usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
+        url = "https://api.groq.com/openai/v1"
+        event = self._priced(model="llama-3.3-70b-versatile", base_url=url, token_usage=usage)
+        assert "groq/llama-3.3-70b-versatile" == event["price_model"]
+
+    @pytest.mark.parametrize("url", ["http://[broken", "https://nowhere.example", "", 7, "x" * 5000])
+    def test_other_base_urls(self, url: Any) -> None:
+        """A base URL that says nothing leaves the provider as it is."""
+        usage = {"prompt_tokens": 150, "completion_tokens": 75}
+        assert 0.000495 == self._priced(base_url=url, token_usage=usage)["cost_estimate_usd"]
+
+
+class TestNotice:
+    def _told(self, models: list[Any], **fields: Any) -> list[tuple[str, str]]:
+        told: list[tuple[str, str]] = []
+        price = Price(PRICES, notice=lambda reason, text: told.append((reason, text)))
+        for model in models:
+            usage = {"prompt_tokens": 150, "completion_tokens": 75}
+            price(None, "info", _response(**{"model": model, "token_usage": usage, **fields}))
+        return told
+
+    def test_once_per_model(self) -> None:
+        """People are told of an unknown model once, whatever they call it between."""
+        told = self._told(["gpt-9", "o3-mini", "gpt-9", "gpt-10", "gpt-9"])
+        assert ["price:openai:gpt-9", "price:openai:gpt-10"] == [reason for reason, _ in told]
+        assert "no price is known for model 'gpt-9' of provider 'openai'" in told[0][1]
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"token_usage": None},
+            {"token_usage": {"total_tokens": 5}},
+            {"model": None},
+            {"cost_estimate_usd": 1.0},
+            {"cache_hit": True},
+        ],
+    )
+    def test_not_of_other_reasons(self, fields: dict[str, Any]) -> None:
+        """Where something else is missing than a price, nothing is said about prices."""
+        assert [] == self._told(["gpt-9"], **fields)
+
+    def test_is_bounded(self) -> None:
+        """Names drawn at random fill neither memory nor console; the last notice says that it is the last."""
+        told = self._told([f"gpt-9-{number}" for number in range(300)])
+        assert 256 == len(told)
+        assert ["not named" in text for _, text in told] == [False] * 255 + [True]
+
+    def test_name_is_printable(self) -> None:
+        """A name that would disturb a console is shown without what disturbs."""
+        ((_, text),) = self._told(["\x1b[31mred\n" + "x" * 500])
+        assert text.isprintable()
+        assert len(text) < 300
+
+    def test_through_the_logger(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A logger says it on stderr, once."""
+        sink = MemorySink()
+        logger = create_llm_logger(settings={}, sinks=[sink])
+        for _ in range(3):
+            request_id = logger.log_completion_request(prompt="x", model="gpt-9-unknown", provider="openai")
+            usage = {"prompt_tokens": 150, "completion_tokens": 75}
+            logger.log_completion_response(request_id=request_id, response="y", response_time=0.1, token_usage=usage)
+        logger.close()
+        assert 1 == capsys.readouterr().err.count("gpt-9-unknown")
+        costs = [event["cost_estimate_usd"] for event in sink.events if event["event_type"] == "completion_response"]
+        assert [None] * 3 == costs
 
 
 class TestCallerCost:
@@ -224,7 +394,7 @@ class TestUsage:
     def test_totals_where_raw_usage_cannot_be_read(self) -> None:
         """The totals serve where the provider's object cannot be read, and the event says so."""
         event = _priced(
-            raw_usage={"promptTokenCount": 150}, token_usage={"prompt_tokens": 150, "completion_tokens": 75}
+            raw_usage={"tokens_of_tomorrow": 150}, token_usage={"prompt_tokens": 150, "completion_tokens": 75}
         )
         assert (0.000495, ["no_counts"]) == (event["cost_estimate_usd"], event["cost_flags"])
 
