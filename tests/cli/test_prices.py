@@ -168,6 +168,27 @@ class TestUpdate:
         assert 0 == run("prices", "update", "--from", "mine.json", "--to", LIST).exit_code
         assert price_list() == LIST.read_bytes()
 
+    def test_too_slow(self, run: Run, website: Website, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An answer that is not complete in time is given up, and the old list stays."""
+        LIST.write_bytes(price_list())
+        website.body = price_list(**{"o3-nano": 1.0})
+        monkeypatch.setattr(download, "_MOST_S", -1.0)
+        result = run("prices", "update", "--from", website.url, "--to", LIST)
+        assert (1, True) == (result.exit_code, "not complete after" in result.stderr)
+        assert price_list() == LIST.read_bytes()
+
+    def test_cut_off(self, run: Run, website: Website) -> None:
+        """An answer that ends before its end is no list, whatever it holds."""
+        website.headers["Content-Length"] = str(len(website.body) + 100)
+        result = run("prices", "update", "--from", website.url, "--to", LIST)
+        assert (1, False) == (result.exit_code, LIST.exists())
+
+    def test_a_target_that_cannot_be_written(self, run: Run, website: Website) -> None:
+        """Says which, and why."""
+        Path("file").write_bytes(b"")
+        result = run("prices", "update", "--from", website.url, "--to", "file/prices.json")
+        assert (2, True) == (result.exit_code, "cannot write file/prices.json: " in result.stderr)
+
     def test_setting(self, run: Run, website: Website, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without --to, the list goes where the settings look for it, and `prices show` reads it there."""
         monkeypatch.setenv("LLM__PRICING__PRICES_FILE", str(LIST))
