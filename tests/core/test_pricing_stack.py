@@ -1,16 +1,19 @@
 """Price sources one behind the other: the provider's word, the user's overrides, the list."""
 
 import json
+import os
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import re2
 
 from structllm.errors import ConfigError
 from structllm.pricing import Cost, GenaiPrices, Prices, open_prices
 from structllm.pricing.genai import read_list
+from structllm.pricing.overrides import compile_match
 from structllm.settings_pricing import PricingSettings
 from structllm.usage import Part, Usage
 
@@ -306,3 +309,27 @@ class TestListFile:
         """A file that cannot be read is refused with the reason."""
         with pytest.raises(ConfigError, match="cannot be read"):
             _prices(prices_file=tmp_path / "none.json")
+
+
+class TestElsewhere:
+    """What holds for one place, or one process, and not for another."""
+
+    @pytest.mark.parametrize("provider", ["google-vertex", "vertex_ai", "google_vertexai", "gcp.vertex_ai"])
+    def test_vertex(self, provider: str) -> None:
+        """The list's price for gemini-2.0-flash is the Gemini API's, and Vertex is dearer: unknown, never that."""
+        listed, usage = GenaiPrices(), Usage(input_uncached=1000, output_text=100)
+        at = datetime(2026, 11, 1, tzinfo=UTC)
+        for name in ("gemini-2.0-flash", "publishers/google/models/gemini-2.0-flash-001"):
+            assert listed.price(usage, name, provider=provider, at=at) is None
+        assert listed.price(usage, "gemini-2.0-flash", provider="google", at=at) is not None
+        assert listed.price(usage, "gemini-2.0-flash-lite", provider=provider, at=at) is not None
+
+    def test_a_pattern_in_a_forked_child(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is compiled anew, since a thread of the parent may have held its locks when the child was made."""
+        matches = compile_match("gpt-.*", "regex")
+        compiled: list[str] = []
+        real = re2.compile
+        monkeypatch.setattr(re2, "compile", lambda *given: compiled.append(given[0]) or real(*given))
+        assert matches("gpt-9")
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert (True, False, ["gpt-.*"]) == (matches("gpt-9"), matches("o3"), compiled)
