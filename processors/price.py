@@ -24,7 +24,7 @@ from structllm.usage import BUCKETS, Usage, UsageError, read_usage
 _USD_UNITS = 10**10
 """A cost in an event has at most 10 digits after the point: less than the price of the cheapest token."""
 
-_COST_FIELDS = (
+COST_FIELDS = (
     "cost_estimate_usd",
     "cost_status",
     "cost_source",
@@ -34,6 +34,7 @@ _COST_FIELDS = (
     "cost_flags",
     "cost_lower_bound_usd",
 )
+"""What pricing adds to a response, and a correction says anew."""
 _USAGE_FIELDS = ("token_usage", "raw_usage", "usage_source")
 _NUMBERS = (int, float)
 _COST_TYPES = frozenset({int, float, Decimal})
@@ -107,7 +108,7 @@ class Price:
         """Repair an event on which this processor failed: no cost is better than a wrong one."""
         if not self._track_usage:
             return _without_usage(event_dict)
-        for name in _COST_FIELDS:
+        for name in COST_FIELDS:
             event_dict.pop(name, None)
         event_dict["token_usage"] = None
         event_dict["cost_estimate_usd"] = None
@@ -225,7 +226,7 @@ def _tier(event: Event) -> str | None:
 
 
 def _without_usage(event: Event) -> Event:
-    for name in _COST_FIELDS + _USAGE_FIELDS:
+    for name in COST_FIELDS + _USAGE_FIELDS:
         event.pop(name, None)
     return event
 

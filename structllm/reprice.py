@@ -14,22 +14,10 @@ from structllm._sources import random_id, rfc3339, utc_now
 from structllm._types import LEVELS, Clock, Event, Ids, Record
 from structllm.events import SCHEMA_VERSION
 from structllm.pricing import PriceSource
-from structllm.processors.price import Price
+from structllm.processors.price import COST_FIELDS, Price
 from structllm.processors.render import Render
 from structllm.query import Call, Correction, as_usd
 from structllm.sinks.file import FileSink
-
-COST_FIELDS = (
-    "cost_estimate_usd",
-    "cost_status",
-    "cost_source",
-    "price_model",
-    "price_version",
-    "cost_breakdown",
-    "cost_flags",
-    "cost_lower_bound_usd",
-)
-"""What pricing adds to a response, and a correction says anew."""
 
 KEPT_FIELDS = frozenset(COST_FIELDS) | {
     *("event_type", "timestamp", "session_id", "request_id", "response_time_ms"),
