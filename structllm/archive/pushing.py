@@ -11,7 +11,7 @@ from typing import Any
 
 from structllm.archive.holdings import Holdings
 from structllm.archive.store import StoreError
-from structllm.segment import STDIN, Entry, ReadReport, find_logs, read
+from structllm.segment import Entry, ReadReport, find_logs, is_read_once, read
 
 _MOST_TRIES = 4  # in a row without anything being stored
 _LONGEST_PAUSE_S = 5.0
@@ -75,18 +75,18 @@ def push(
 
     find_logs(paths)  # before anything is done
     sink = config.unopened()
-    push = _Push(sink, Pushed(sink.store.place, sink.spool.directory), progress, sleep)
-    push.drain()
-    pushed = push.pushed
+    pushed = Pushed(sink.store.place, sink.spool.directory)
+    work = _Push(sink, pushed, progress, sleep)
+    work.drain()
     if paths and pushed.error is None and not pushed.left:
         try:
-            push.ship(paths, report or ReadReport())
+            work.ship(paths, report or ReadReport())
         except (StoreError, SinkError) as error:
             pushed.error = str(error)
         except OSError as error:
             pushed.error = error.strerror or str(error)
         sink.close()
-        push.drain()
+        work.drain()
     return pushed
 
 
@@ -152,7 +152,7 @@ class _Push:
 
     def _newest(self, paths: Sequence[str | os.PathLike[str]]) -> dict[str, int] | None:
         """Return the greatest number of each writer that is logged so far; None for what can be read only once."""
-        if any(os.fspath(path) == STDIN for path in paths):
+        if any(is_read_once(os.fspath(path)) for path in paths):
             return None
         newest: dict[str, int] = {}
         for entry in read(paths, ReadReport()):

@@ -15,12 +15,12 @@ from structllm.figures import counted
 from structllm.query import ORPHANED_AFTER_S, Corrections, Filter, parse_since
 from structllm.segment import (
     LOG_SUFFIXES,
-    STDIN,
     Entry,
     Log,
     ReadReport,
     files_of,
     find_logs,
+    is_read_once,
     is_there,
     lines_of,
     parse,
@@ -110,7 +110,7 @@ class Source:
     @property
     def read_once(self) -> bool:
         """Whether some of it is no file: an archive, standard input or a pipe."""
-        return bool(self.stores) or any(_once(path) for path in self.local)
+        return bool(self.stores) or any(map(is_read_once, self.local))
 
     def logs(self) -> list[Log]:
         """Return the logs among the files and directories, and the corrections beside them; raise Failure for none."""
@@ -145,13 +145,8 @@ class Source:
             hint(f"no events yet in {', '.join(others)}")
 
 
-def _once(path: str) -> bool:
-    """Return whether this is standard input, a pipe or a device, which give what they hold once."""
-    return path == STDIN or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
-
-
 def _is_file(path: str) -> bool:
-    return not _once(path) and not os.path.isdir(path)
+    return not is_read_once(path) and not os.path.isdir(path)
 
 
 def is_archive(path: str) -> bool:

@@ -19,7 +19,7 @@ from structllm.segment.lines import (
     timestamp_of,
     unique,
 )
-from structllm.segment.names import LOG_SUFFIXES, STDIN, Log, find_logs, is_there, log_at
+from structllm.segment.names import LOG_SUFFIXES, STDIN, Log, find_logs, is_read_once, is_there, log_at
 from structllm.segment.reading import files_of, lines_of, read, read_file
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "describe",
     "files_of",
     "find_logs",
+    "is_read_once",
     "is_there",
     "lines_of",
     "log_at",

@@ -95,6 +95,11 @@ def is_there(path: str) -> bool:
     return os.path.exists(path) or bool(_with_predecessors(path)) or os.path.exists(path)
 
 
+def is_read_once(path: str) -> bool:
+    """Return whether this is standard input, a pipe or a device, which give what they hold once."""
+    return path == STDIN or (os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path))
+
+
 def _log(live: str, files: Iterable[str], whole: bool) -> Log:
     return Log(live, tuple(sorted(files, key=_newness)), whole)
 

@@ -1,6 +1,7 @@
 """`archive push`: what waits in a spool, and what log files hold that the archive does not."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,17 @@ class TestLogs:
         log = self.log(tmp_path, range(1, 5))
         told = push(config, [log], sleep=seal_one)
         assert (2, 2, [1, 2, 3, 4]) == (told.shipped, told.held, archived(config))
+
+    def test_a_pipe(self, config: DirectorySinkConfig, tmp_path: Path) -> None:
+        """What can be read only once, such as what another program unpacks, is shipped from the one reading."""
+        pipe = tmp_path / "x.log"
+        os.mkfifo(pipe)
+        lines = b"".join(each.line for each in records(range(1, 4)))
+        writer = threading.Thread(target=pipe.write_bytes, args=(lines,), daemon=True)
+        writer.start()
+        told = pushed(config, pipe)
+        writer.join(10)
+        assert (3, None, [1, 2, 3]) == (told.shipped, told.error, archived(config))
 
     def test_two_at_the_same_time(self, config: DirectorySinkConfig, tmp_path: Path) -> None:
         """The second one says that there is another, and ships nothing."""
