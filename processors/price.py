@@ -37,7 +37,6 @@ COST_FIELDS = (
 """What pricing adds to a response, and a correction says anew."""
 _USAGE_FIELDS = ("token_usage", "raw_usage", "usage_source")
 _NUMBERS = (int, float)
-_COST_TYPES = frozenset({int, float, Decimal})
 _LANGCHAIN_COUNTS = frozenset(
     {"input_tokens", "output_tokens", "total_tokens", "input_token_details", "output_token_details", "total_cost"}
 )

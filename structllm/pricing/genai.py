@@ -20,7 +20,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from importlib import import_module
@@ -60,7 +60,7 @@ class GenaiPrices:
     """
 
     def __init__(self, path: Path | None = None, *, cache_size: int = 1024) -> None:
-        self._read = None if path is None else _read_file(path)
+        self._list = None if path is None else open_list(path)
         self._schedule: Callable[[str | None, str, str | None], _Schedule | None]
         self._schedule = lru_cache(maxsize=cache_size)(self._find_schedule)
         self._provider_at: Callable[[str], str | None] = lru_cache(maxsize=cache_size)(self._find_provider_at)
@@ -103,7 +103,7 @@ class GenaiPrices:
 
     def names(self) -> list[str]:
         """Return every model of the list, as `provider/model`."""
-        return [f"{provider.id}/{model.id}" for provider in self._providers() for model in provider.models]
+        return [f"{provider.id}/{model.id}" for provider in self._read()[0] for model in provider.models]
 
     def provider_at(self, base_url: str) -> str | None:
         """Return the list's word for who answers at a base URL, or None where the list does not know it."""
@@ -112,29 +112,21 @@ class GenaiPrices:
         except Exception:
             return None
 
-    def _providers(self) -> "list[Provider]":
-        if self._read is not None:
-            return self._read[0]
-        # By name: type checkers need a minute to infer the type of its 1.6 MB of literals.
-        providers: list[Provider] = (
-            import_module("genai_prices.data").providers if self._read is None else self._read[0]
-        )
-        return providers
-
-    def _version(self) -> str:
-        own = f"{SOURCE}/{version(SOURCE)}"
-        return own if self._read is None else f"{own}+sha256:{self._read[1]}"
+    def _read(self) -> "tuple[list[Provider], str]":
+        if self._list is None:
+            self._list = open_list(None)
+        return self._list
 
     def _find_schedule(self, provider: str | None, model: str, service_tier: str | None) -> "_Schedule | None":
         """Look a model up, cold. Returns None for every failure, so that failures are remembered too."""
         try:
-            providers = self._providers()
+            providers, price_version = self._read()
             if is_vertex(provider) and _DEARER_ON_VERTEX.search(model):
                 return None
             for provider_name, model_name in readings(provider, model):
                 found = find_model(providers, provider_name, model_name)
                 if found is not None:
-                    return _Schedule(*found, service_tier, self._version())
+                    return _Schedule(*found, service_tier, price_version)
         except Exception:
             return None
         return None
@@ -142,21 +134,24 @@ class GenaiPrices:
     def _find_provider_at(self, base_url: str) -> str | None:
         if len(base_url) > 4 * MAX_NAME:
             return None
-        matches = (entry.id for entry in self._providers() if re.match(entry.api_pattern, base_url))
+        matches = (entry.id for entry in self._read()[0] if re.match(entry.api_pattern, base_url))
         return next(matches, None)
 
 
-def read_list(path: Path) -> "list[Provider]":
-    """Return the list in a file of genai-prices' own JSON format.
+def open_list(path: Path | None) -> "tuple[list[Provider], str]":
+    """Return a price list and its version: that of the package, and for a file the beginning of its SHA-256.
+
+    Args:
+        path: A file in genai-prices' own JSON format; None for the list in the installed package.
 
     Raises:
         ConfigError: The file cannot be read or is no price list.
     """
-    return _read_file(path)[0]
-
-
-def _read_file(path: Path) -> "tuple[list[Provider], str]":
-    """Return the list in a file, and what identifies it: the beginning of the SHA-256 of its bytes."""
+    package = f"{SOURCE}/{version(SOURCE)}"
+    if path is None:
+        # By name: type checkers need a minute to infer the type of its 1.6 MB of literals.
+        bundled: list[Provider] = import_module("genai_prices.data").providers
+        return bundled, package
     try:
         content = path.expanduser().read_bytes()
     except (OSError, RuntimeError) as error:
@@ -172,7 +167,7 @@ def _read_file(path: Path) -> "tuple[list[Provider], str]":
             raise ValueError
     except Exception:
         raise ConfigError(f"not a price list in the JSON format of genai-prices {version(SOURCE)}: {path}") from None
-    return providers, hashlib.sha256(content).hexdigest()[:12]
+    return providers, f"{package}+sha256:{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 _RATES: Sequence[tuple[str, tuple[str, ...]]] = (
@@ -228,8 +223,13 @@ class _Schedule:
 
     def since(self, when: datetime) -> date | None:
         """Return the UTC day on which the rates of a time came into force; None where the list knows of none before."""
-        past = bisect_right(self._dates, when.astimezone(UTC).date())
-        return self._dates[past - 1] if past else None
+        when = when.astimezone(UTC)
+        for day in reversed(self._dates[: bisect_right(self._dates, when.date())]):
+            begun = datetime.combine(day, when.timetz())
+            # Not every date of the list changes these rates: it may be about another tier.
+            if _rates_of(self.at(begun)) != _rates_of(self.at(begun - timedelta(days=1))):
+                return day
+        return None
 
     def _resolve(self, when: datetime) -> RateTables | None:
         context = _price_context(self._tier)
@@ -267,6 +267,10 @@ _DEARER = frozenset({"priority", "fast"})
 _BY_CONTRACT = frozenset({("anthropic", "priority")})
 _AT_STANDARD_PRICE = frozenset({("groq", "flex")})
 """Tiers that are billed like the standard one: Groq's may refuse a call when it is busy, and costs the same."""
+
+
+def _rates_of(tables: RateTables | None) -> Rates | None:
+    return None if tables is None else tables.rates()
 
 
 def _price_context(tier: str) -> dict[str, str]:

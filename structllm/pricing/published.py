@@ -1,16 +1,14 @@
 """Price lists as wholes: where genai-prices publishes its own, what is in one, and what is new in another."""
 
-import hashlib
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from structllm.pricing.genai import SOURCE, read_list
+from structllm.pricing import genai
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, Provider
+    from genai_prices.types import ModelInfo
 
 
 class PriceList(NamedTuple):
@@ -45,13 +43,9 @@ def open_list(path: Path | None) -> PriceList:
     Raises:
         ConfigError: The file cannot be read or is no price list.
     """
-    name = f"{SOURCE}/{version(SOURCE)}"
-    # By name: type checkers need a minute to infer the type of its 1.6 MB of literals.
-    providers: list[Provider] = import_module("genai_prices.data").providers if path is None else read_list(path)
-    if path is not None:
-        name += f"+sha256:{hashlib.sha256(path.expanduser().read_bytes()).hexdigest()[:12]}"
+    providers, price_version = genai.open_list(path)
     models = {f"{provider.id}/{model.id}": model for provider in providers for model in provider.models}
-    return PriceList(name, models)
+    return PriceList(price_version, models)
 
 
 def changes_between(old: PriceList, new: PriceList) -> ListChanges:

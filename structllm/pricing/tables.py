@@ -132,5 +132,4 @@ class RateTables:
 
 def _plain(value: Decimal) -> Decimal:
     """Return the same number without trailing zeros or exponent: 3, not 3.0000 or 3E+0."""
-    value = value.normalize(EXACT)
-    return value.quantize(Decimal(1), context=EXACT) if value.as_tuple().exponent > 0 else value  # type: ignore[operator]
+    return Decimal(f"{value.normalize(EXACT):f}")

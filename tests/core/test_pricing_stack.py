@@ -12,7 +12,7 @@ import re2
 
 from structllm.errors import ConfigError
 from structllm.pricing import Cost, GenaiPrices, Prices, open_prices
-from structllm.pricing.genai import read_list
+from structllm.pricing.genai import open_list
 from structllm.pricing.overrides import compile_match
 from structllm.settings_pricing import PricingSettings
 from structllm.usage import Part, Usage
@@ -235,6 +235,12 @@ class TestRates:
         assert ["1.25", "2.5"] == [str(band.rates["input_uncached"]) for band in rates.bands]
         assert ("google/gemini-2.5-pro", "genai-prices") == (rates.price_model, rates.source)
 
+    def test_since_is_not_about_other_tiers(self) -> None:
+        """A day on which only the rates of a special tier came does not count for the standard ones."""
+        rates = _prices().rates("o3-mini", provider="openai", at=datetime(2026, 11, 1, tzinfo=UTC))
+        assert rates is not None
+        assert None is rates.since
+
     @pytest.mark.parametrize(("day", "rate", "since"), [(9, Decimal(10), None), (10, Decimal(2), date(2025, 6, 10))])
     def test_since(self, day: int, rate: Decimal, since: date | None) -> None:
         """Where a price has changed, the day is named."""
@@ -294,7 +300,7 @@ class TestListFile:
 
     def test_read_list(self, file: Path) -> None:
         """A list can be looked at before it is used."""
-        assert ["m1"] == [model.id for provider in read_list(file) for model in provider.models]
+        assert ["m1"] == [model.id for provider in open_list(file)[0] for model in provider.models]
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[1]", b"\xff", b'[{"id": "x"}]', b"[" * 100_000])
     def test_is_no_list(self, tmp_path: Path, content: bytes) -> None:
