@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from structllm.settings import PricingSettings
 
 _MAX_SUGGESTIONS = 3
-_TOKEN_BUCKETS = ("input", "output", "cache", "unsplit")  # how their names begin; the others count uses of tools
 
 
 @click.group()
@@ -94,7 +93,8 @@ def update(target: Path | None, origin: str | None, as_json: bool) -> None:
     origin = origin or published_url()
     old = _list_so_far(target)
     new = replace_list(target, fetch(origin), origin)
-    changes = changes_between(old or open_list(None), new)
+    before = old or open_list(None)
+    changes = changes_between(before, new)
     if as_json:
         emit_json(
             {
@@ -107,7 +107,6 @@ def update(target: Path | None, origin: str | None, as_json: bool) -> None:
             }
         )
         return
-    before = old or open_list(None)
     facts = {
         "from": origin,
         "to": str(target),
@@ -174,7 +173,9 @@ def _buckets(rates: "Rates") -> list[str]:
 
 
 def _counts_tokens(bucket: str) -> bool:
-    return bucket.startswith(_TOKEN_BUCKETS)
+    from structllm.pricing.tables import PER_THOUSAND, POWERS
+
+    return POWERS[bucket] != PER_THOUSAND
 
 
 def _dollars(amount: Decimal | None) -> str:

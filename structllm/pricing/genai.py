@@ -156,7 +156,7 @@ def open_list(path: Path | None) -> "tuple[list[Provider], str]":
         content = path.expanduser().read_bytes()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise ConfigError(f"price list cannot be read ({reason}): {path}") from None
+        raise ConfigError(f"price list cannot be read ({reason}): {path}; `structllm prices update` gets one") from None
     try:
         raw: Any = json.loads(content)
         if not isinstance(raw, list):
