@@ -224,4 +224,5 @@ def _show_tables(directory: Path, color: bool) -> None:
         arguments = [*options, str(directory)]
         emit("")
         emit(style(f"$ structllm {command.name} {shlex.join(arguments)}", "bold", color))
-        command.main(arguments, standalone_mode=False)
+        # With the parent: a command remembers its help option as it was first asked for, `-h` and all.
+        command.main(arguments, standalone_mode=False, parent=click.get_current_context())

@@ -435,6 +435,21 @@ class TestOptions:
             market_states(MOST_STEPS + 1)
 
 
+class TestTables:
+    def test_leave_the_commands_as_they_are(self, tmp_path: Path) -> None:
+        """A command that the demo has run has its `-h` in the same process still."""
+        program = (
+            "from click.testing import CliRunner\n"
+            "from structllm.cli import cli\n"
+            "for arguments in (['demo', '--archive', 'none', '--steps', '1'], ['stats', '-h']):\n"
+            "    result = CliRunner().invoke(cli, arguments, prog_name='structllm')\n"
+            "print(result.output)\n"
+        )
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+        assert "-h, --help" in done.stdout
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `structllm demo` in this process, in an empty directory, without keys."""
