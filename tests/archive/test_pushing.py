@@ -263,6 +263,36 @@ class TestHoldings:
         holdings.add_archive(config.open_store())
         assert [False, True] == [holdings.lacks("w", 2), holdings.lacks("w", 4)]
 
+    def test_segments_that_move_on_meanwhile(self, config: DirectorySinkConfig) -> None:
+        """A segment that is gone when it is to be read has moved on to where is looked next."""
+        sink = config.build()
+        sink.write(list(records(range(1, 4))))
+        (segment,) = sink.spool.open_segments()
+        sink._segment.end()
+        sink.archiver._seal_all()
+        (sealed,) = sink.spool.sealed_segments()
+        assert sink.flush(5.0)
+        stand_in(sink.spool, open_segments=lambda: [segment], sealed_segments=lambda: [sealed])
+        holdings = Holdings()
+        holdings.add_open(sink.spool)
+        holdings.add_sealed(sink.spool)
+        holdings.add_archive(config.open_store())
+        assert [False, True] == [holdings.lacks("w", seq) for seq in (3, 4)]
+
+    def test_an_archive_that_does_not_answer(
+        self, config: DirectorySinkConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What it holds is not known, so nothing is shipped, and the push says why."""
+        log = tmp_path / "x.log"
+        log.write_bytes(record(1).line)
+
+        def gone(self: DirectoryStore, prefix: str) -> object:
+            raise StoreUnavailable("timeout", "no answer")
+
+        monkeypatch.setattr(DirectoryStore, "under", gone)
+        told = pushed(config, log)
+        assert (0, "no answer") == (told.shipped, told.error)
+
     def test_repeats_hide_no_hole(self, config: DirectorySinkConfig) -> None:
         """A segment with two records of one number and none of another holds as many as if it held both."""
         sink = config.build()
