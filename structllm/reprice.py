@@ -18,6 +18,7 @@ from structllm.processors.price import COST_FIELDS, Price
 from structllm.processors.render import Render
 from structllm.query import Call, Correction, as_usd
 from structllm.sinks.file import FileSink
+from structllm.sinks.integrity import Integrity
 
 KEPT_FIELDS = frozenset(COST_FIELDS) | {
     *("event_type", "timestamp", "session_id", "request_id", "response_time_ms"),
@@ -122,15 +123,19 @@ class CorrectionWriter:
 
     Args:
         path: The file; its directory is created.
+        key: Seals the corrections, as `integrity=hmac` does; None seals them as `integrity=chain` does, so that a log
+            that can be verified still can be together with its corrections.
         clock: Stamps the corrections.
         ids: Gives the ids of the writer and of the run.
 
     Raises:
+        ConfigError: The key is too short.
         SinkError: From `add` and `close`: the file cannot be written.
     """
 
-    def __init__(self, path: Path, clock: Clock = utc_now, ids: Ids = random_id) -> None:
-        self._sink = FileSink(path, max_bytes=_NEVER_ROTATED)
+    def __init__(self, path: Path, key: bytes | None = None, clock: Clock = utc_now, ids: Ids = random_id) -> None:
+        integrity: Integrity = "chain" if key is None else "hmac"
+        self._sink = FileSink(path, max_bytes=_NEVER_ROTATED, integrity=integrity, hmac_key=key)
         self._clock = clock
         self._writer = ids("wtr")
         self._render = Render(append_newline=True)

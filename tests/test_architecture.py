@@ -77,10 +77,10 @@ LATE = (
     "structllm.cli.config",
     "structllm.cli.demo",
     "structllm.cli.doctor",
+    "structllm.cli.keys",
     "structllm.cli.prices",
     "structllm.cli.reprice",
     "structllm.cli.source",
-    "structllm.cli.verify",
 )
 """What needs pydantic, the settings or the write side all the same; it imports them inside its functions."""
 

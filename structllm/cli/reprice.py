@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from structllm.cli.keys import Keys, key_option
 from structllm.cli.output import UNNAMED, Column, Failure, emit, emit_json, emit_table, hint
 from structllm.cli.source import CORRECTIONS_NAME, Source, reading
 from structllm.errors import SinkError
@@ -78,23 +79,26 @@ class Report:
     metavar="FILE",
     help=f"Where to write them.  [default: {CORRECTIONS_NAME} beside the log]",
 )
+@key_option
 @reading
-def reprice(source: Source, write: bool, target: Path | None, as_json: bool) -> None:
+def reprice(source: Source, write: bool, target: Path | None, hmac_key_env: str | None, as_json: bool) -> None:
     """Price finished calls again, each at its own time, by today's list and settings.
 
     Shows what would change; `--write` writes it, as new events beside the log, which is never edited. All commands that
-    read the log then take the newest correction of a call. Costs that came from the caller or the provider are left
+    read the log then take the newest correction of a call. They are sealed, with the key of the log beside them where
+    it has one, so that `structllm verify` proves them too. Costs that came from the caller or the provider are left
     alone, as are answers from a cache. A price that the list no longer has is kept.
     """
     from structllm.cli.prices import present_prices
     from structllm.reprice import reprice as priced_again
 
     destination = _destination(source, target) if write else None
+    key = None if destination is None else Keys(hmac_key_env).of(str(destination))
     if target is not None and not write:
         hint("nothing is written without --write")
     report = Report()
     try:
-        with _writer(destination) as writer:
+        with _writer(destination, key) as writer:
             for repriced in priced_again(_calls(source), present_prices()):
                 if writer is not None and repriced.corrects:
                     writer.add(repriced)
@@ -117,10 +121,10 @@ def _calls(source: Source) -> Iterator[Call]:
     return (call for call in found if source.wanted.call(call))
 
 
-def _writer(destination: Path | None) -> AbstractContextManager["CorrectionWriter | None"]:
+def _writer(destination: Path | None, key: bytes | None) -> AbstractContextManager["CorrectionWriter | None"]:
     from structllm.reprice import CorrectionWriter
 
-    return nullcontext() if destination is None else CorrectionWriter(destination)
+    return nullcontext() if destination is None else CorrectionWriter(destination, key)
 
 
 def _destination(source: Source, target: Path | None) -> Path:

@@ -1,11 +1,6 @@
-"""`structllm verify`: whether anybody changed a log that was written with `integrity`.
+"""`structllm verify`: whether anybody changed a log that was written with `integrity`."""
 
-The settings bring pydantic with them, so they are imported by the function that needs them.
-"""
-
-import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,8 +8,9 @@ import click
 
 from structllm.chain import hasher
 from structllm.cli.archives import Archive, looks_like_archive, open_archives
+from structllm.cli.keys import Keys, key_option
 from structllm.cli.output import Failure, emit, emit_json, wants_color
-from structllm.cli.source import color_option, default_paths, json_option, missing, path_arguments, settings_given
+from structllm.cli.source import color_option, default_paths, json_option, missing, path_arguments
 from structllm.console import escape, style
 from structllm.figures import counted
 from structllm.segment import Log, ReadReport, files_of, find_logs, lines_of
@@ -50,7 +46,7 @@ class Row(NamedTuple):
 
 @click.command()
 @click.option("--strict", is_flag=True, help="Exit 1 also where the end or the beginning cannot be proved.")
-@click.option("--hmac-key-env", metavar="NAME", help="Variable that holds the key of integrity=hmac.")
+@key_option
 @color_option
 @json_option
 @path_arguments
@@ -84,46 +80,6 @@ def verify(
     else:
         emit_rows(rows, problems, wants_color(color))
     ctx.exit(1 if problems or (strict and unproved) else 0)
-
-
-class Keys:
-    """The keys of the logs, as the user or the settings say.
-
-    Args:
-        variable: The variable that holds the key of every log; None: the settings have them.
-
-    Raises:
-        Failure: The variable is not set.
-    """
-
-    def __init__(self, variable: str | None) -> None:
-        self._given: bytes | None = None
-        self._settings: Mapping[str, bytes] = {}
-        if variable is not None:
-            key = os.environ.get(variable)
-            if not key:
-                raise Failure(f"the variable {variable} is not set, or empty; --hmac-key-env names one with the key")
-            self._given = os.fsencode(key)
-        elif settings_given():
-            self._settings = _keys_of_settings()
-
-    def of(self, live: str) -> bytes | None:
-        """Return the key of a log, or None where it has none."""
-        return self._given or self._settings.get(os.path.abspath(live))
-
-
-def _keys_of_settings() -> Mapping[str, bytes]:
-    from structllm.settings import load_settings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # variables that look like settings are for `config show` and the doctor
-        sinks = load_settings().effective_sinks()
-    keys: dict[str, bytes] = {}
-    for sink in sinks:
-        key = getattr(sink, "hmac_key", None)
-        if key is not None and getattr(sink, "type", None) == "file":
-            keys[os.path.abspath(str(getattr(sink, "path", "")))] = key.get_secret_value().encode()
-    return keys
 
 
 def check_log(log: Log, key: bytes | None) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """`structllm reprice`: calls priced again, and corrections beside the log."""
 
 import json
+import secrets
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,36 @@ class TestWrite:
         again = run("reprice", "--write", named)
         assert "structllm: there is nothing to correct; nothing was written\n" == again.stderr
         assert content == CORRECTIONS.read_bytes()
+
+    @pytest.mark.parametrize("integrity", ["chain", "hmac"])
+    def test_are_proved_with_the_log(self, run: Run, monkeypatch: pytest.MonkeyPatch, integrity: str) -> None:
+        """Corrections of a sealed log are sealed, with its key if it has one; who changes one is found."""
+        key = {"hmac_key": secrets.token_hex(16)} if integrity == "hmac" else {}
+        sinks = [{"type": "file", "path": str(LOG), "integrity": integrity, **key}]
+        logger = create_llm_logger(sinks=sinks)
+        request = logger.log_completion_request(model="new-model", prompt="Buy?")
+        logger.log_completion_response(
+            request, model="new-model", raw_usage={"prompt_tokens": 1, "completion_tokens": 1}
+        )
+        logger.close()
+        override = {"model": "new-model", "rates": {"input": "1", "output": "4"}}
+        monkeypatch.setenv("LLM", json.dumps({"sinks": sinks, "pricing": {"overrides": [override]}}))
+        assert 0 == run("reprice", "--write", LOG).exit_code
+        assert (1, 0) == (len(lines(CORRECTIONS)), run("verify", LOG.parent).exit_code)
+        content = CORRECTIONS.read_bytes()
+        assert 1 == content.count(b'"previous_cost_usd":null')
+        CORRECTIONS.write_bytes(content.replace(b'"previous_cost_usd":null', b'"previous_cost_usd":0.01'))
+        altered = run("verify", LOG.parent)
+        assert (1, True) == (altered.exit_code, f"{CORRECTIONS}, line 1" in altered.stdout)
+
+    def test_a_key_of_the_variable(
+        self, run: Run, log: LogBuilder, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where no settings are at hand, a variable holds the key of the corrections, as it does for `verify`."""
+        monkeypatch.setenv("AUDIT_KEY", secrets.token_hex(16))
+        assert 0 == run("reprice", "--write", "--hmac-key-env", "AUDIT_KEY", path).exit_code
+        assert 0 == run("verify", "--hmac-key-env", "AUDIT_KEY", CORRECTIONS).exit_code
+        assert 1 == run("verify", CORRECTIONS).exit_code
 
     def test_another_place(self, run: Run, path: Path) -> None:
         """Elsewhere, too, a second run writes nothing; who reads has to name that file."""
