@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pytest
 
 import structllm
-from structllm import _fanout, _process
+from structllm import _background, _fanout, _process
 from structllm._background import BackgroundDelivery
 from structllm._types import Record
 from structllm.sinks.config import SinkConfig
@@ -67,6 +67,7 @@ def leave(job: Mapping[str, Any], duty: Duty) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     damage(job)
+    stand_in(_background, _LINGER_S=HANG_S)  # or else a queue may be empty by chance before the end comes
     logger = build(job, duty)
     duty[Duty.READY] = 1
 
