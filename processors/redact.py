@@ -18,10 +18,12 @@ from structllm._types import Event
 from structllm.cut import cut_text
 from structllm.errors import ConfigError
 from structllm.events import EVENTS, field_kinds
-from structllm.processors.redaction_keys import KeyRules, Verdict
-from structllm.processors.redaction_rules import PACKS
-from structllm.processors.redaction_scan import OVERLAP_CHARS, Rule, Scanner, marker_of
-from structllm.processors.redaction_walk import (
+from structllm.processors.truncate import PREVIEW_CHARS
+from structllm.redaction.keys import KeyRules, Verdict
+from structllm.redaction.packs import PACKS
+from structllm.redaction.rule import Rule, marker_of
+from structllm.redaction.scan import OVERLAP_CHARS, Scanner
+from structllm.redaction.walk import (
     ERROR_RULE,
     INERT,
     LONG_NAME_CHARS,
@@ -31,7 +33,6 @@ from structllm.processors.redaction_walk import (
     may_hide,
     unused_name,
 )
-from structllm.processors.truncate import PREVIEW_CHARS
 
 _MAX_NAMES = 4096  # names remembered; agents use a few hundred
 _MAX_NAME_CHARS = 128

@@ -107,7 +107,7 @@ ONLY_IN = {
     "langchain_core": ("structllm.langchain", "structllm.demo"),
     "langchain": ("structllm.agent", "structllm.langchain", "structllm.demo"),
     "genai_prices": ("structllm.pricing",),
-    "re2": ("structllm.processors", "structllm.pricing.overrides"),
+    "re2": ("structllm.redaction", "structllm.pricing.overrides"),
     "boto3": ("structllm.archive.s3", "structllm.demo.storage"),
     "duckdb": (),
 }
@@ -151,7 +151,7 @@ PUBLIC_NAMES = [
 ]
 
 MODULE_LINES = 400
-TABLES = ("structllm.processors.redaction_rules",)
+TABLES = ("structllm.redaction.packs",)
 """Modules that are data, one entry after the other, and may be longer."""
 
 FUNCTION_LINES = 60
@@ -514,7 +514,7 @@ PLANTED_IMPORTS = [
 ]
 
 ALLOWED_IMPORTS = [
-    ("structllm.processors.redact", "import re2\nfrom structllm._types import Event\nfrom . import rules"),
+    ("structllm.redaction.scan", "import re2\nfrom structllm._types import Event\nfrom . import rules"),
     ("structllm.sinks.file", "from structllm.errors import SinkRejected"),
     ("structllm.cli.doctor", "def f():\n    from structllm.settings import load_settings"),
     ("structllm.cli.demo", "def f():\n    from structllm.assemble import create_llm_logger"),

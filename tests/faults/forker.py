@@ -19,7 +19,7 @@ from structllm import FileSink
 from structllm._account import Account
 from structllm._background import BackgroundDelivery
 from structllm._emitter import Emitter
-from structllm.processors.redaction_scan import Scanner
+from structllm.redaction.scan import Scanner
 from tests.faults.child import begin, build, leave_stats, scannable, work
 from tests.faults.harness import Duty, until
 from tests.faults.serving import status_of

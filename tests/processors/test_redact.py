@@ -18,10 +18,11 @@ import structlog
 from structllm.errors import ConfigError
 from structllm.events import EVENTS, field_kinds
 from structllm.processors.redact import Redact
-from structllm.processors.redaction_keys import KeyRules, Verdict
-from structllm.processors.redaction_rules import PACKS
-from structllm.processors.redaction_scan import OVERLAP_CHARS, Rule, Sample, Scanner
 from structllm.processors.truncate import Truncate
+from structllm.redaction.keys import KeyRules, Verdict
+from structllm.redaction.packs import PACKS
+from structllm.redaction.rule import Rule, Sample
+from structllm.redaction.scan import OVERLAP_CHARS, Scanner
 
 KEY = "sk-" + "ant-" + "api03-" + "a7Gk2Lm9Qx4Zr8Tv1Wy5" * 3
 EMAIL = "jane" + "@example.com"

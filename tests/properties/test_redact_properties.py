@@ -9,10 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from structllm.processors.redact import Redact
-from structllm.processors.redaction_keys import KeyRules, Verdict
-from structllm.processors.redaction_rules import PACKS
-from structllm.processors.redaction_scan import OVERLAP_CHARS, Sample, Scanner
 from structllm.processors.truncate import Truncate
+from structllm.redaction.keys import KeyRules, Verdict
+from structllm.redaction.packs import PACKS
+from structllm.redaction.rule import Sample
+from structllm.redaction.scan import OVERLAP_CHARS, Scanner
 
 REDACT = Redact(preview_chars={})
 SCANNER = Scanner([rule for rules in PACKS.values() for rule in rules])

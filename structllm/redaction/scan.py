@@ -9,15 +9,14 @@ Everything works on UTF-8 bytes: RE2 does, and so no offset has to be translated
 import os
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import re2  # type: ignore[import-untyped]  # google-re2 has no stubs
 
 from structllm.cut import cut_text
 from structllm.errors import ConfigError
-from structllm.processors.redaction_checks import MARKER
+from structllm.redaction.rule import MARKER, Rule, marker_of
 
 _engine: Any = re2
 
@@ -25,40 +24,6 @@ OVERLAP_CHARS = 2048
 """How far beyond a preview's end is scanned, to see the whole of a secret that begins in the preview."""
 
 _MEMORY_BYTES = 64 * 2**20  # bound of RE2's lazily built automaton; the default of 8 MiB is rebuilt often on mixed text
-
-
-class Sample(NamedTuple):
-    """A secret and the text around it; `{}` stands for the secret."""
-
-    secret: str
-    around: str = "{}"
-
-    @property
-    def text(self) -> str:
-        """The whole example."""
-        return self.around.replace("{}", self.secret, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One kind of secret.
-
-    Attributes:
-        id: Stands in the marker, `[REDACTED:id]`: lower-case letters, digits and hyphens, at most 48.
-        pattern: RE2 syntax. The first capture group that takes part is the secret; without groups, the whole match.
-        matches: Examples whose secret must go, and nothing else.
-        misses: Texts that the rule must leave alone.
-        check: Looks at a candidate, `(utf8_text, start, end)` in bytes; None takes every match.
-        rescan: True where a candidate that was turned down may hide a real one that starts inside it. Only for checks
-            that turn down candidates of bounded length, or scanning would no longer be linear.
-    """
-
-    id: str
-    pattern: str
-    matches: tuple[Sample, ...]
-    misses: tuple[str, ...]
-    check: Callable[[bytes, int, int], bool] | None = None
-    rescan: bool = False
 
 
 class Redacted(NamedTuple):
@@ -238,11 +203,6 @@ class _Forks:
 # The hooks cannot be taken back, so there is one of each for all scanners.
 _forks = _Forks()
 os.register_at_fork(before=_forks.before, after_in_child=_forks.after_in_child)
-
-
-def marker_of(rule: str) -> str:
-    """Return what stands in the place of a secret."""
-    return f"[REDACTED:{rule}]"
 
 
 def _merge(spans: list[_Span]) -> list[_Span]:

@@ -1,6 +1,6 @@
 """The rules: what secrets and personal data look like, as data, each with its own examples.
 
-A rule is an RE2 pattern and, where the shape alone does not decide, a check of `redaction_checks`. Its `matches` must
+A rule is an RE2 pattern and, where the shape alone does not decide, a check of `checks`. Its `matches` must
 be redacted exactly and its `misses` left alone; a rule without examples does not exist. Patterns follow the formats
 that vendors publish. Order is rank: where spans of several rules overlap, the marker names the first of them, so the
 specific come before the general.
@@ -11,9 +11,9 @@ scanner would report.
 
 from collections.abc import Mapping
 
-from structllm.processors import redaction_checks as checks
-from structllm.processors.redaction_keys import PASS_OWNER
-from structllm.processors.redaction_scan import Rule, Sample
+from structllm.redaction import checks
+from structllm.redaction.keys import PASS_OWNER
+from structllm.redaction.rule import Rule, Sample
 
 _LOWER = "abcdefghijklmnopqrstuvwxyz"
 _DIGITS = "0123456789"

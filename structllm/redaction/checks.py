@@ -11,13 +11,12 @@ import binascii
 import hashlib
 import re
 
+from structllm.redaction.rule import MARKER
+
 _CONTEXT_BYTES = 80
 _FILLER_BYTES = 12
 _PREFIX_BYTES = 16  # the longest prefix of a key format, and a little
 _JUDGED_BYTES = 128  # a longer value is taken for a secret; keeps the cost of turning candidates down bounded
-
-MARKER = re.compile(rb"\[REDACTED:[a-z0-9-]{1,48}\]")
-"""What stands where something was redacted."""
 
 # ---- numbers with a checksum or a range
 

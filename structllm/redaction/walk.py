@@ -9,9 +9,10 @@ from types import NoneType
 from typing import Any
 from uuid import UUID
 
-from structllm.processors.redaction_checks import MARKER, is_card_number, is_token
-from structllm.processors.redaction_keys import KeyRules, Verdict
-from structllm.processors.redaction_scan import Scanner, marker_of
+from structllm.redaction.checks import is_card_number, is_token
+from structllm.redaction.keys import KeyRules, Verdict
+from structllm.redaction.rule import MARKER, marker_of
+from structllm.redaction.scan import Scanner
 
 KEY_RULE = "key-name"
 """Rule id of values that went because of their name."""

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from structllm.errors import ConfigError
-from structllm.processors import redaction_checks as checks
-from structllm.processors import redaction_rules
 from structllm.processors.redact import Redact
-from structllm.processors.redaction_rules import PACKS
-from structllm.processors.redaction_scan import OVERLAP_CHARS, Rule, Sample, Scanner
+from structllm.redaction import checks, packs
+from structllm.redaction.packs import PACKS
+from structllm.redaction.rule import Rule, Sample
+from structllm.redaction.scan import OVERLAP_CHARS, Scanner
 
 RULES = [rule for rules in PACKS.values() for rule in rules]
 SAMPLES = [
@@ -125,7 +125,7 @@ class TestRules:
 
     def test_source_holds_nothing_that_looks_like_a_key(self) -> None:
         """The examples are put together at run time, so that secret scanners have nothing to report here."""
-        source = Path(redaction_rules.__file__).read_text(encoding="utf-8")
+        source = Path(packs.__file__).read_text(encoding="utf-8")
         keys = Scanner([rule for rule in PACKS["credentials"] if rule.check is checks.is_no_filler])
         assert () == keys.redact(source).rules
 
