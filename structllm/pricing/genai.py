@@ -75,7 +75,9 @@ class GenaiPrices:
         """Price a completion; see `PriceSource.price`."""
         try:
             schedule = self._schedule(provider, model, service_tier)
-            tables = None if schedule is None else schedule.at(at)
+            if schedule is None:
+                return None
+            tables = schedule.constant or schedule.at(at)
             if tables is None:
                 return None
             if not usage.parts:
@@ -196,7 +198,11 @@ _RATES: Sequence[tuple[str, tuple[str, ...]]] = (
 
 
 class _Schedule:
-    """The rates of one model over time. Between two boundaries they do not change, so they are computed once there."""
+    """The rates of one model over time. Between two boundaries they do not change, so they are computed once there.
+
+    Attributes:
+        constant: The rates where no time has others, so that the usual call need not look at its time.
+    """
 
     def __init__(self, provider: "Provider", model: "ModelInfo", service_tier: str | None, price_version: str) -> None:
         self._model = model
@@ -206,20 +212,24 @@ class _Schedule:
         self._is_own = any(model is own for own in provider.models)
         self._price_version = price_version
         self._dates, self._times = _boundaries(model)
-        self._is_constant = not self._dates and not self._times
         self._bands: dict[tuple[int, int], RateTables | None] = {}
-        self._constant = self._resolve(datetime.now(UTC)) if self._is_constant else None
+        self.constant = None if self._times else self._same_at_all_times()
 
     def at(self, when: datetime) -> RateTables | None:
         """Return the rates that were in force at a time, or None where the list names the model without any."""
-        if self._is_constant:
-            return self._constant
         if when.tzinfo is not UTC:
             when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
         band = (bisect_right(self._dates, when.date()), bisect_right(self._times, when.time()))
         if band not in self._bands:
             self._bands[band] = self._resolve(when)
         return self._bands[band]
+
+    def _same_at_all_times(self) -> RateTables | None:
+        # Most dates of the list are those of other tiers' prices.
+        begins = [datetime.combine(day, time(), UTC) for day in self._dates]
+        before = begins[0] - timedelta(days=1) if begins else datetime.now(UTC)
+        now = self.at(before)
+        return now if all(_rates_of(self.at(begin)) == _rates_of(now) for begin in begins) else None
 
     def since(self, when: datetime) -> date | None:
         """Return the UTC day on which the rates of a time came into force; None where the list knows of none before."""

@@ -81,13 +81,12 @@ class RateTables:
         breakdown: dict[str, Decimal] = {}
         unpriced: tuple[str, ...] = () if self._bound is None else (UNLISTED_TIER,)
         # A usage is a tuple that begins with the counters; `compress` passes over those that are zero.
-        counts = cast("Sequence[int]", usage)
-        for position in compress(_POSITIONS, counts):
+        for position in compress(_POSITIONS, usage):
             rate, bucket = table[position], BUCKETS[position]
             if rate is None:
                 unpriced = (*unpriced, bucket)
             else:
-                part = breakdown[bucket] = _multiply(rate, counts[position])
+                part = breakdown[bucket] = _multiply(rate, cast("int", usage[position]))
                 total = _add(total, part) if total else part
         if self._per_request is not None:
             breakdown["request"] = self._per_request
