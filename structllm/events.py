@@ -210,6 +210,7 @@ class PerformanceMetrics(Envelope, total=False):
     unpriced_calls: Annotated[int, Field("number", "Calls without a known cost: the total is a lower bound.")]
     errors_by_type: Annotated[dict[str, int], Field("free", "Failed completions by error_type.")]
     dropped: Annotated[dict[str, int], Field("free", "Records that sinks did not take, by reason.")]
+    redactions_by_rule: Annotated[dict[str, int], Field("id", "How often redaction replaced something, by rule.")]
     window: Annotated[Window, Field("free", "The time covered.")]
 
 

@@ -365,7 +365,7 @@ class ChatCompletionLogger:
 
     def get_metrics(self) -> dict[str, Any]:
         """Return the cumulative metrics of this logger: the fields of `performance_metrics`, without logging them."""
-        return self._core.metrics.snapshot(self._log.emitter.dropped())
+        return self._core.metrics.snapshot(self._log.emitter.dropped(), self._core.redactions())
 
     def stats(self) -> dict[str, Any]:
         """Return the account of the logger: writer, requests, redactions by rule, failures of processors, and per sink

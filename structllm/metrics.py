@@ -217,11 +217,12 @@ class SessionMetrics:
         with self._lock:
             return _average_ms(self._total())
 
-    def snapshot(self, dropped: Mapping[str, int]) -> dict[str, Any]:
+    def snapshot(self, dropped: Mapping[str, int], redactions: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Return the fields of a `performance_metrics` event.
 
         Args:
             dropped: Records that sinks did not take, by reason; passed through.
+            redactions: How often redaction replaced something, by rule; passed through.
 
         Returns:
             Totals, which are always numbers; averages, rates and quantiles, which are None where nothing was measured.
@@ -249,6 +250,7 @@ class SessionMetrics:
                 "unpriced_calls": total.unpriced,
                 "errors_by_type": dict(self._errors_by_type),
                 "dropped": dict(dropped),
+                "redactions_by_rule": dict(redactions or {}),
                 "window": {"start": _rfc3339(self._start), "end": _rfc3339(end), "duration_s": round(duration_s, 3)},
             }
 

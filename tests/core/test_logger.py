@@ -322,6 +322,16 @@ class TestMetrics:
         logger.log_completion_request("?", "m")
         assert logger.get_metrics()["dropped"] == {"Full:sink_bug:RuntimeError": 1}
 
+    def test_count_redactions_by_rule(self) -> None:
+        """What was redacted is in the metrics by rule, and a rule that is named like a secret keeps its number."""
+        logger, sink, _ = build()
+        logger.log_completion_request("the key is " + "sk-" + "proj-" + secrets.token_urlsafe(48), "m", api_key="x")
+        begun = "-----BEGIN " + "PRIVATE KEY-----\n"
+        logger.log_completion_request(begun + secrets.token_urlsafe(48), "m")
+        logger.log_performance_metrics()
+        expected = {"openai-key": 1, "key-name": 1, "private-key-block": 1}
+        assert expected == sink.events[-1]["redactions_by_rule"]
+
     def test_count_responses_that_no_sink_takes(self) -> None:
         """A level that keeps completions out of the files does not keep them out of the metrics."""
         logger, sink, _ = build(completion_log_level="ERROR")

@@ -87,13 +87,14 @@ class TestSnapshot:
             "unpriced_calls": 0,
             "errors_by_type": {},
             "dropped": {"disk_full": 2},
+            "redactions_by_rule": {"email": 3},
             "window": {
                 "start": "2026-01-15T10:30:45.123Z",
                 "end": "2026-01-15T10:45:45.123Z",
                 "duration_s": 900.0,
             },
         }
-        assert expected == metrics.snapshot({"disk_full": 2})
+        assert expected == metrics.snapshot({"disk_full": 2}, {"email": 3})
 
     def test_nothing_yet(self, metrics: SessionMetrics) -> None:
         """Before the first completion averages are None and totals are zero."""
