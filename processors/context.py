@@ -14,13 +14,16 @@ from typing import Any, ParamSpec, TypeVar, cast
 import structlog
 
 from structllm._types import Event
-from structllm.events import EVENTS, field_kinds
+from structllm.events import EVENTS, Envelope, field_kinds
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _context: ContextVar[Mapping[str, Any]] = ContextVar("structllm_context", default=_NOTHING)
+
+# Given by the emitter and the sinks; what is bound under such a name is kept under the name with `_` appended.
+_RESERVED = frozenset(Envelope.__annotations__) - {"session_id"}
 
 # Only these carry the market's state; the other events reach it through their request_id.
 _WITHOUT_MARKET = frozenset(name for name in EVENTS if "market_context" not in field_kinds(name))
@@ -95,7 +98,7 @@ class BindContext:
             self._merge(event_dict, bound)
         if self._structlog_contextvars:
             for name, value in structlog.contextvars.get_contextvars().items():
-                event_dict.setdefault(name, value)
+                event_dict.setdefault(f"{name}_" if name in _RESERVED else name, value)
         return event_dict
 
     def _merge(self, event_dict: Event, bound: Mapping[str, Any]) -> None:
@@ -106,7 +109,7 @@ class BindContext:
             elif name == "session_id" and event_dict.get(name) == self._default_session_id:
                 event_dict[name] = value
             else:
-                event_dict.setdefault(name, value)
+                event_dict.setdefault(f"{name}_" if name in _RESERVED else name, value)
 
 
 def drop_market(logger: Any, method_name: str, event_dict: Event) -> Event:

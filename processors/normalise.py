@@ -35,6 +35,7 @@ from uuid import UUID
 
 import orjson
 
+from structllm._ids import clean_ids
 from structllm._objects import class_bases, class_name, declared, declared_fields, message_role
 from structllm._types import Event
 from structllm.shrink import MAX_DEPTH, TRUNCATED
@@ -64,13 +65,14 @@ class Normalise:
     """
 
     def __call__(self, logger: Any, method_name: str, event_dict: Event) -> Event:
-        """Normalise the event; the values of the envelope keep their text."""
+        """Normalise the event; ids of ours keep their text, and those of the caller become such as are ids."""
         walk = _Walk()
         kind: Any = type(event_dict)
         try:
-            if kind is dict and len(event_dict) <= MAX_VALUES:
-                return walk.fields(event_dict, ())
-            return walk.mapping(event_dict, ())
+            whole = kind is dict and len(event_dict) <= MAX_VALUES
+            event = walk.fields(event_dict, ()) if whole else walk.mapping(event_dict, ())
+            clean_ids(event)
+            return event
         except Exception:
             return self.on_error(event_dict)
 
@@ -92,16 +94,25 @@ def error_message(error: BaseException) -> str:
     """Return the message of an exception, or "" where it has none or cannot say.
 
     `str(error)` of an exception without a text of its own is the `repr()` of its arguments, so those that are not
-    plain values are named by their type.
+    plain values are named by their type. Pydantic quotes half of a long input, in which no rule finds a secret: of its
+    errors the inputs are left out.
     """
     kind = type(error)
     try:
+        if kind.__name__ == "ValidationError" and kind.__module__.startswith("pydantic_core"):
+            return _problems(error)
         own_text = declared(kind, "__str__") not in (BaseException.__str__, KeyError.__str__)
         if own_text or all(type(argument) in _PLAIN for argument in error.args):
             return _text(str.__str__(str(error)))
         return ", ".join(as_text(normalise_value(argument)) for argument in error.args)
     except Exception:
         return ""
+
+
+def _problems(error: Any) -> str:
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    told = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems)
+    return _text(f"{len(problems)} validation error{'' if len(problems) == 1 else 's'} for {error.title}: {told}")
 
 
 def as_text(value: JsonValue) -> str:
@@ -197,7 +208,12 @@ class _Walk:
         return renamed
 
     def _key(self, key: Any, path: _Path) -> str:
-        return _text(key) if type(key) is str else as_text(self.value(key, path))[:MAX_KEY_CHARS]
+        name = _text(key) if type(key) is str else self.value(key, path)
+        if isinstance(name, str):
+            return name
+        # Never cut: redaction, which comes later, does not know half a secret.
+        text = as_text(name)
+        return text if len(text) <= MAX_KEY_CHARS else _mark(type(key))
 
     def _other(self, value: Any, kind: type[Any], path: _Path) -> Any:
         """Clean a value that is no plain scalar; one that cannot be read is named by its type."""

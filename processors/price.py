@@ -270,8 +270,8 @@ def _traffic(event: Event) -> str | None:
 
 
 def _shown(name: str) -> str:
-    """Return a name fit for one line of a notice: printable and short."""
-    short = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "..."
+    """Return a name fit for one line of a notice: printable and short. Never half a name: it may be half a secret."""
+    short = name if len(name) <= _SHOWN_CHARS else f"(a name of {len(name)} characters)"
     return "".join(character if character.isprintable() else "?" for character in short)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from structllm.langchain import LangChainCallbackHandler, create_langchain_callback
     from structllm.logger import ChatCompletionLogger
     from structllm.processors.context import bind_context, bind_market, bind_session, wrap_context
+    from structllm.redaction.known import redact_value
     from structllm.settings import LLMSettings, load_settings
     from structllm.sinks.file import FileSink
     from structllm.sinks.memory import MemorySink
@@ -43,6 +44,7 @@ _HOMES = {
     "create_langchain_callback": "structllm.langchain",
     "create_llm_logger": "structllm.assemble",
     "load_settings": "structllm.settings",
+    "redact_value": "structllm.redaction.known",
     "wrap_context": "structllm.processors.context",
 }
 
@@ -68,6 +70,7 @@ __all__ = [
     "create_langchain_callback",
     "create_llm_logger",
     "load_settings",
+    "redact_value",
     "wrap_context",
 ]
 

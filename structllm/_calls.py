@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from structllm._fields import as_id
+
 _RETRY_TAG = "retry:attempt:"
+_MAX_ATTEMPT_DIGITS = 6
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
 
 
@@ -27,7 +30,7 @@ def request_fields(serialized: object, kwargs: Mapping[str, Any]) -> dict[str, A
     if tags:
         fields["tags"] = list(tags)
         attempts = [tag.removeprefix(_RETRY_TAG) for tag in tags if tag.startswith(_RETRY_TAG)]
-        if attempts and attempts[0].isdecimal():
+        if attempts and attempts[0].isdecimal() and len(attempts[0]) <= _MAX_ATTEMPT_DIGITS:
             fields["attempt"] = int(attempts[0])
     return fields
 
@@ -39,7 +42,7 @@ def _first(params: Mapping[str, Any], *names: str, otherwise: Any = None) -> Any
 def parent_of(kwargs: Mapping[str, Any]) -> str | None:
     """Return the id of the step that called this one."""
     parent_run_id = kwargs.get("parent_run_id")
-    return None if parent_run_id is None else str(parent_run_id)
+    return None if parent_run_id is None else as_id(parent_run_id)
 
 
 def class_name(serialized: object) -> str | None:

@@ -165,7 +165,7 @@ def _parts(content: object) -> Iterable[Any]:
 
 def _kind(data: Mapping[str, Any]) -> str:
     kind = data.get("type")
-    return kind[:_KIND_CHARS] if isinstance(kind, str) else ""
+    return kind if isinstance(kind, str) and len(kind) <= _KIND_CHARS else ""
 
 
 def _is_call(part: object) -> bool:
@@ -230,7 +230,8 @@ def _media_mark(kind: str, data: Mapping[str, Any]) -> str:
     subject = kind.removeprefix("input_").removesuffix("_url")
     if media_type and "/" not in media_type:
         media_type = f"{subject}/{media_type}"
-    label = media_type[:_KIND_CHARS] or subject or "media"
+    # Never cut: redaction, which comes later, does not know half a secret.
+    label = (media_type if len(media_type) <= _KIND_CHARS else "") or subject or "media"
     return f"[{label}]" if size is None else f"[{label} {size} bytes]"
 
 

@@ -1,8 +1,9 @@
-"""What we say on stderr: rarely, briefly, and never the text of an event."""
+"""What we say on stderr: rarely, briefly, and never the text of an event or a secret."""
 
 import select
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 _INTERVAL_S = 30.0
@@ -20,9 +21,14 @@ def _takes_text(stream: TextIO) -> bool:
 
 
 class Diagnostics:
-    """Short notices on stderr, at most once per reason and 30 s, so that a broken disk does not flood a console."""
+    """Short notices on stderr, at most once per reason and 30 s, so that a broken disk does not flood a console.
 
-    def __init__(self) -> None:
+    Args:
+        clean: Takes secrets out of a notice: it may name what is not ours, such as a model or a sink's reason.
+    """
+
+    def __init__(self, clean: Callable[[str], str] = str) -> None:
+        self._clean = clean
         self._last: dict[str, float] = {}
 
     def notice(self, reason: str, text: str) -> None:
@@ -33,6 +39,6 @@ class Diagnostics:
         self._last[reason] = now
         try:
             if _takes_text(sys.stderr):
-                print(f"structllm: {text}", file=sys.stderr, flush=True)
+                print(f"structllm: {self._clean(text)}", file=sys.stderr, flush=True)
         except Exception:
             return

@@ -18,10 +18,12 @@ from structllm._account import Gap
 from structllm._diagnostics import Diagnostics
 from structllm._exit import exit_gate, here, occupied
 from structllm._fanout import FanOut, Route
+from structllm._hooks import class_of
 from structllm._process import enrol, finish_at_exit
 from structllm._sources import Stamp, rfc3339
 from structllm._types import LEVELS, Clock, Event, Ids, Processor, Record
 from structllm.events import SCHEMA_VERSION, Envelope
+from structllm.processors.redact import DROP_REASON
 from structllm.processors.render import minimal_line
 
 RESERVED = frozenset(Envelope.__annotations__) - {"session_id"}
@@ -82,12 +84,13 @@ class Emitter:
         service: str | None,
         ids: Ids,
         clock: Clock | None = None,
+        diagnostics: Diagnostics | None = None,
         chain: Sequence[Processor] = (),
         after_fork: Sequence[Callable[[], None]] = (),
         at_close: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.session_id = session_id
-        self.diagnostics = Diagnostics()
+        self.diagnostics = diagnostics or Diagnostics()
         self.fan_out = FanOut(
             routes,
             least_level=LEVELS[least_level],
@@ -114,7 +117,7 @@ class Emitter:
         self._write_lock = threading.RLock()
         self._counts_lock = threading.RLock()
         self._errors: Counter[str] = Counter()
-        self._dropped_by_chain = 0
+        self._dropped_by_chain: Counter[str] = Counter()
         self._refused_at_exit = 0
         self._refused_as_nested = 0
 
@@ -249,7 +252,7 @@ class Emitter:
         with occupied():
             sinks = {route.name: route.delivery.stats() for route in self.fan_out.routes}
         with occupied(), self._counts_lock:
-            errors, dropped = dict(self._errors), self._dropped_by_chain
+            errors, dropped = dict(self._errors), dict(self._dropped_by_chain)
             at_exit, as_nested = self._refused_at_exit, self._refused_as_nested
         return {
             "writer": self.writer,
@@ -299,9 +302,11 @@ class Emitter:
                 if type(changed) is not dict:
                     raise TypeError("a processor returns the event")
                 event = cast("Event", changed)
-            except structlog.DropEvent:
+            except structlog.DropEvent as drop:
+                # What a processor of the host says is its own affair, and may be anything.
+                reason = "redaction" if drop.args == (DROP_REASON,) else "processor"
                 with occupied(), self._counts_lock:
-                    self._dropped_by_chain += 1
+                    self._dropped_by_chain[reason] += 1
                 return None
             except Exception as error:
                 event = self._survive(processor, error, event)
@@ -346,7 +351,7 @@ class Emitter:
         with occupied(), self._counts_lock:
             self._errors[name] += 1
         # The class alone: the message of a payload's error may quote the payload.
-        self.diagnostics.notice(f"processor:{name}", f"{name} failed with {type(error).__name__}; counted in stats()")
+        self.diagnostics.notice(f"processor:{name}", f"{name} failed with {class_of(error)}; counted in stats()")
 
     def close(self) -> None:
         """Flush and close the sinks, within 5 seconds."""

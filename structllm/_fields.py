@@ -7,15 +7,15 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, cast
 
+from structllm._ids import clean_id
 from structllm._pending import EndedRequest, PendingRequest
 from structllm._sources import rfc3339
 from structllm.messages import ResponseView
-from structllm.processors.normalise import as_text, error_message, normalise_value
+from structllm.processors.normalise import error_message, normalise_value
 
 SCAN_CHARS = 65_536
 """Characters of a text that enter the chain when only a preview of it is written; more for longer previews."""
 
-_MAX_ID_CHARS = 256
 _MAX_S = 1e9
 _MAX_CAUSES = 1_000
 
@@ -48,8 +48,11 @@ def truth(value: object) -> bool:
 
 
 def as_id(value: object) -> str:
-    """Return an id as text: another type is the caller's slip, and no reason to lose the event."""
-    return value if type(value) is str else as_text(normalise_value(value))[:_MAX_ID_CHARS]
+    """Return an id as text: another type is the caller's slip, and no reason to lose the event.
+
+    What is no id in any shape, such as a mapping or a page of text, is replaced by a number.
+    """
+    return clean_id(normalise_value(value))
 
 
 def causing_ids(request_id: str | None, caused_by: object) -> list[str]:

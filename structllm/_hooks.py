@@ -1,10 +1,13 @@
 """What deliveries ask of a sink besides that it writes, and what its errors say. A sink may fail at any of it."""
 
+import re
 from contextlib import suppress
 from typing import Any, cast
 
 from structllm._types import Sink
 from structllm.errors import SinkError
+
+_REASON = re.compile(r"[A-Za-z][A-Za-z0-9_:.-]{0,47}")
 
 
 def drop_reason(error: BaseException) -> str:
@@ -13,10 +16,17 @@ def drop_reason(error: BaseException) -> str:
         if not isinstance(error, Exception):
             return "interrupted"
         if isinstance(error, SinkError) and isinstance(cast("object", error.reason), str):
-            return error.reason
-        return f"sink_bug:{type(error).__name__}"
+            # A sentence, or an address with its password, is no reason: reasons are told everywhere.
+            return error.reason if _REASON.fullmatch(error.reason) else "other"
+        return f"sink_bug:{class_of(error)}"
     except Exception:
         return "sink_bug"  # an error that fails itself
+
+
+def class_of(error: BaseException) -> str:
+    """Return the name of an error's class, as far as it is one: a class made at run time may be called anything."""
+    name = type(error).__name__
+    return name if _REASON.fullmatch(name) else "Exception"
 
 
 def taken_of(error: BaseException, offered: int) -> int:
@@ -54,4 +64,4 @@ def health_of(sink: Sink) -> dict[str, Any]:
         health = getattr(sink, "health", None)
         return {} if health is None else {"health": dict(health())}
     except Exception as error:
-        return {"health": {"error": type(error).__name__}}
+        return {"health": {"error": class_of(error)}}

@@ -17,6 +17,7 @@ from structllm.errors import ConfigError, MissingExtra
 from structllm.langchain import LangChainCallbackHandler
 from structllm.logger import ChatCompletionLogger
 from structllm.processors.context import bind_market
+from structllm.processors.normalise import error_message
 from structllm.settings import LLMSettings, load_settings
 from structllm.trading import (
     AnswerError,
@@ -25,7 +26,6 @@ from structllm.trading import (
     SizeCap,
     TradeAction,
     Verdict,
-    describe,
     read_answer,
     validate_action,
 )
@@ -37,6 +37,8 @@ You are a careful trader. You are given the state of one market as JSON and deci
 Answer with one JSON object and nothing else:
 {"action": "LONG" | "SHORT" | "HOLD" | "CLOSE", "size_pct": 0 to 100, "rationale": "one or two sentences"}
 size_pct is the size of the position in percent of equity; it is 0 for HOLD and CLOSE. HOLD when in doubt."""
+
+_MAX_ERROR_CHARS = 2_000
 
 
 class LLMAgent:
@@ -101,13 +103,13 @@ class LLMAgent:
         try:
             market = MarketState.of(market_state)
         except Exception as error:
-            return self._decide(_hold("market_state", f"the market state is unusable: {describe(error)}"), None, ())
+            return self._decide(_hold("market_state", f"the market state is unusable: {_described(error)}"), None, ())
         question = Question(self._handler)
         with bind_market(**market.flat()):
             try:
                 decision = await self._decision(question, market)
             except Exception as error:
-                decision = _hold("agent", f"the agent failed: {describe(error)}")
+                decision = _hold("agent", f"the agent failed: {_described(error)}")
             return self._decide(decision, market, question.request_ids)
 
     def get_status(self) -> dict[str, Any]:
@@ -135,10 +137,10 @@ class LLMAgent:
         try:
             answer = await question.ask(self._model, self._messages(market), self._timeout_s)
         except TimeoutError as error:
-            within = f"no answer within {self._timeout_s:g} s" if self._timeout_s else describe(error)
+            within = f"no answer within {self._timeout_s:g} s" if self._timeout_s else _described(error)
             return _hold("timeout", within)
         except Exception as error:
-            return _hold("model", f"the model call failed: {describe(error)}")
+            return _hold("model", f"the model call failed: {_described(error)}")
         try:
             proposed = read_answer(answer)
         except AnswerError as error:
@@ -215,10 +217,18 @@ async def _judge(kind: str, negative: str, check: Check, action: TradeAction, ma
         if inspect.isawaitable(verdict):
             verdict = await verdict
     except Exception as error:
-        return Verdict(False, f"{negative} - the {kind} check raised {describe(error)}")
+        return Verdict(False, f"{negative} - the {kind} check raised {_described(error)}")
     if not isinstance(verdict, Verdict):
         return Verdict(False, f"{negative} - the {kind} check returned {_type_name(verdict)}, not a Verdict")
     return verdict
+
+
+def _described(error: BaseException) -> str:
+    """Return an error in one line. Its text comes whole or not at all: redaction does not know half a secret."""
+    text = error_message(error)
+    if len(text) > _MAX_ERROR_CHARS:
+        text = f"(a message of {len(text):,} characters)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _type_name(value: object) -> str:

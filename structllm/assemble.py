@@ -1,6 +1,7 @@
 """The composition root: settings in, logger out. The only module that knows everybody."""
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,8 @@ from structllm.processors.price import Price
 from structllm.processors.redact import Redact
 from structllm.processors.render import Render
 from structllm.processors.truncate import Truncate
+from structllm.redaction.keys import KeyRules
+from structllm.redaction.known import known_here
 from structllm.settings import LLMSettings, load_settings
 from structllm.sinks.config import SinkConfig
 
@@ -85,7 +88,8 @@ def create_llm_logger(
         redactions=(lambda: redact.counts) if redact is not None else dict[str, int],
     )
     session = session_id or new_id("ses")
-    chain = build_chain(settings, metrics, session, redact, own, Diagnostics().notice) if enabled else []
+    diagnostics = Diagnostics(_cleaned_by(redact)) if redact is not None else Diagnostics()
+    chain = build_chain(settings, metrics, session, redact, own, diagnostics.notice) if enabled else []
     routes = build_routes(destinations) if enabled else []
     # A thread for each: what one waits for, such as a network, keeps no other from its work.
     deferred = [
@@ -103,6 +107,7 @@ def create_llm_logger(
         service=settings.service,
         clock=clock,
         ids=new_id,
+        diagnostics=diagnostics,
         after_fork=(
             core.requests.reset_after_fork,
             metrics.reset_after_fork,
@@ -149,12 +154,28 @@ def build_redaction(settings: LLMSettings) -> Redact | None:
     redaction = settings.redaction
     if not redaction.enabled:
         return None
+    notice = Diagnostics().notice
+    if redaction.lacks_key():
+        notice("hmac_key", "redaction: there is no redaction.hmac_key, so that action hmac masks")
+    key = redaction.hmac_key
     return Redact(
         packs=redaction.packs,
         deny_keys=redaction.deny_keys,
         allow_keys=redaction.allow_keys,
         preview_chars=_preview_chars(settings),
+        rules=redaction.own_rules(lambda text: notice(text, text)),
+        actions=redaction.chosen_actions(),
+        action=redaction.action,
+        allow=redaction.allow,
+        hmac_key=None if key is None else key.get_secret_value().encode("utf-8", "surrogatepass"),
+        hmac_key_id=redaction.hmac_key_id,
+        known=known_here(os.environ, KeyRules(redaction.deny_keys, redaction.allow_keys), settings),
     )
+
+
+def _cleaned_by(redact: Redact) -> Callable[[str], str]:
+    """Return what takes secrets out of a notice."""
+    return lambda text: str(redact(None, "notice", {"notice": text})["notice"])
 
 
 def _preview_chars(settings: LLMSettings) -> dict[str, int]:

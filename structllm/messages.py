@@ -16,6 +16,7 @@ __all__ = ["PromptView", "ResponseView", "prompt_view", "response_view"]
 
 # A batch is a list of conversations, which are lists of messages.
 _BATCH_DEPTH = 2
+_MAX_ROLE_CHARS = 40
 
 
 class PromptView(NamedTuple):
@@ -128,10 +129,17 @@ def _add_messages(excerpt: Excerpt, messages: list[Mapping[str, Any]]) -> None:
     for index, message in enumerate(messages):
         if index:
             excerpt.add("\n\n")
-        role = message_role(message)
+        role = _said_role(message)
         if role and (len(messages) > 1 or role != "user"):
             excerpt.add(f"{role}: ")
         excerpt.add_pieces(message_pieces(message), joint="\n")
+
+
+def _said_role(message: Mapping[str, Any]) -> str:
+    """Return who speaks; what is no word is not written, since roles are lower-cased, and keys are not known so."""
+    role = message_role(message)
+    word = role.replace("_", "").replace("-", "")
+    return role if not role or (word.isalpha() and len(role) <= _MAX_ROLE_CHARS) else "other"
 
 
 def _add_joined(excerpt: Excerpt, texts: Iterable[str]) -> None:

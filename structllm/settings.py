@@ -8,11 +8,11 @@ file, and the defaults below. Wrong settings raise one `ConfigError` that lists 
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict, Unpack, cast
+from typing import Annotated, Any, TypeAlias, TypedDict, Unpack, cast
 
 from pydantic import Field, PlainValidator, WithJsonSchema, field_validator, model_validator
 
-from structllm._options import SPLIT, Checked, LogPath, Problem, Word, printable
+from structllm._options import Checked, LogPath, Problem, Word, printable
 from structllm._types import Sink
 from structllm.errors import ConfigError
 from structllm.settings_checks import checked_sink, level_not_path, settings_mapping, unique_parts
@@ -25,11 +25,11 @@ from structllm.settings_readers import (
     read_environment,
     read_secrets,
 )
+from structllm.settings_redaction import Pack as Pack
+from structllm.settings_redaction import RedactionSettings as RedactionSettings
 from structllm.settings_sources import Origin, Sources
 from structllm.sinks.config import Level, SinkConfig
 from structllm.sinks.registry import load_sink_config, read_sink_list
-
-Pack: TypeAlias = Literal["credentials", "crypto", "payment", "pii"]
 
 SinkInput: TypeAlias = Sink | SinkConfig | Mapping[str, Any] | str
 """What a list of sinks may hold: a sink, its configuration, an object with `type`, or a URL."""
@@ -37,21 +37,6 @@ SinkInput: TypeAlias = Sink | SinkConfig | Mapping[str, Any] | str
 
 class SettingsWarning(UserWarning):
     """Something looks as if it were meant for structllm, but is not read: a variable, or a file without `llm`."""
-
-
-class RedactionSettings(Checked):
-    """What is taken out of texts before they are written."""
-
-    enabled: bool = Field(default=True, description="Redact; false writes every text as it is, secrets included.")
-    packs: Annotated[tuple[Pack, ...], SPLIT] = Field(
-        default=("credentials", "crypto", "payment", "pii"), description="Groups of rules in use."
-    )
-    deny_keys: Annotated[tuple[Word, ...], SPLIT] = Field(
-        default=(), description="More key names whose values are redacted whatever they are."
-    )
-    allow_keys: Annotated[tuple[Word, ...], SPLIT] = Field(
-        default=(), description="Key names whose values are not redacted for the name's sake."
-    )
 
 
 class SettingsInput(TypedDict, total=False):

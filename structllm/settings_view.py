@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -105,8 +105,9 @@ def _rows(model: Checked, name: str, path: KeyPath, sources: Sources | None) -> 
     # A configuration object need not be told its type, but a sink in the list is there because somebody listed it.
     is_set = name in model.model_fields_set or (path[:1] == ("sinks",) and name == "type")
     source = str(origin or "argument") if is_set else _DEFAULT
-    # Outside sinks no setting holds a secret, while names such as enable_token_usage_tracking sound like one.
-    yield SettingRow(dotted(here), _display(name if path[:1] == ("sinks",) else "", value), source)
+    # Outside sinks every secret is a SecretStr, while names such as enable_token_usage_tracking sound like one.
+    judge = is_secret_name if path[:1] == ("sinks",) else _no_secret
+    yield SettingRow(dotted(here), _display(name, value, judge), source)
 
 
 def _labelled(row: SettingRow, path: KeyPath, name: str | None) -> SettingRow:
@@ -118,21 +119,25 @@ def _from_log_file(row: SettingRow) -> SettingRow:
     return row if row.is_default else row._replace(source=_LOG_FILE)
 
 
-def _display(name: str, value: object) -> Any:
-    """Return a value as JSON can hold it, secrets masked."""
+def _no_secret(name: str) -> bool:
+    return False
+
+
+def _display(name: str, value: object, judge: Callable[[str], bool]) -> Any:
+    """Return a value as JSON can hold it, secrets masked, also those under a name that is judged to say so."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, SecretStr | SecretBytes | bytes) or is_secret_name(name):
+    if isinstance(value, SecretStr | SecretBytes | bytes) or judge(name):
         return MASK
     if isinstance(value, BaseModel):
-        return {field: _display(field, getattr(value, field)) for field in type(value).model_fields}
+        return {field: _display(field, getattr(value, field), judge) for field in type(value).model_fields}
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
-        return {str(key): _display(str(key), inner) for key, inner in items}
+        return {str(key): _display(str(key), inner, judge) for key, inner in items}
     if isinstance(value, set | frozenset):
-        return sorted(str(_display("", item)) for item in cast("frozenset[object]", value))
+        return sorted(str(_display("", item, judge)) for item in cast("frozenset[object]", value))
     if isinstance(value, list | tuple):
-        return [_display("", item) for item in cast("Sequence[object]", value)]
+        return [_display("", item, judge) for item in cast("Sequence[object]", value)]
     if isinstance(value, str | Path | Decimal | date):
         return _USER_IN_URL.sub(MASK, str(value))
     return value if isinstance(value, int | float) else type(value).__name__

@@ -80,6 +80,7 @@ LATE = (
     "structllm.cli.keys",
     "structllm.cli.prices",
     "structllm.cli.reprice",
+    "structllm.cli.rules",
     "structllm.cli.source",
 )
 """What needs pydantic, the settings or the write side all the same; it imports them inside its functions."""
@@ -147,13 +148,11 @@ PUBLIC_NAMES = [
     "create_langchain_callback",
     "create_llm_logger",
     "load_settings",
+    "redact_value",
     "wrap_context",
 ]
 
 MODULE_LINES = 400
-TABLES = ("structllm.redaction.packs",)
-"""Modules that are data, one entry after the other, and may be longer."""
-
 FUNCTION_LINES = 60
 GRAB_BAGS = {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 LIVE_OBJECTS = {("structllm._process", "_alive")}
@@ -446,7 +445,7 @@ class TestStyle:
     def test_module_size(self, module: str) -> None:
         """A module is read in one sitting."""
         lines = PACKAGE_FILES[module].read_text(encoding="utf-8").count("\n")
-        assert lines <= (2 if module in TABLES else 1) * MODULE_LINES
+        assert lines <= MODULE_LINES
 
     @every_module
     def test_function_size(self, module: str) -> None:

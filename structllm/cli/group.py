@@ -58,6 +58,12 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; end quietly when nobody reads any more or Ctrl-C is pressed, and plainly on wrong settings."""
         try:
+            return self._invoke(ctx)
+        except click.UsageError as error:
+            raise _harmless(error) from None
+
+    def _invoke(self, ctx: click.Context) -> Any:
+        try:
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -69,6 +75,15 @@ class Commands(click.Group):
             _end_of_output(ctx, error)
         except StructllmError as error:
             raise Failure(str(error).removeprefix("structllm: ")) from None
+
+
+def _harmless(error: click.UsageError) -> click.UsageError:
+    """Return the error with a message that acts on no terminal: it may quote the name of a file that a shell put in."""
+    from structllm.console import escape
+
+    message = error.format_message()
+    harmless = "\n".join(escape(line) for line in message.split("\n"))
+    return error if harmless == message else click.UsageError(harmless, error.ctx)
 
 
 def _end_of_output(ctx: click.Context, error: OSError) -> NoReturn:
@@ -110,6 +125,7 @@ def _discard_output() -> None:
         Lazy("sessions", "structllm.cli.sessions:sessions", "The sessions, and what happened in them."),
         Lazy("archive", "structllm.cli.archive:archive", "The archive: what is there, whether whole, and back again."),
         Lazy("config", "structllm.cli.config:config", "The settings in effect, and their schema."),
+        Lazy("rules", "structllm.cli.rules:rules", "What redaction looks for, and what it does to a text."),
         Lazy("verify", "structllm.cli.verify:verify", "Check that nobody changed a log written with integrity."),
         Lazy("doctor", "structllm.cli.doctor:doctor", "Find what is wrong with settings, files and logs."),
     ],

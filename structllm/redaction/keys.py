@@ -61,6 +61,9 @@ _DENIED_PAIRS = frozenset(
         "bot_token seed_phrase seed_words recovery_phrase recovery_words pass_word pass_phrase"
     )
 )
+DENIED_NAMES: tuple[Words, ...] = (*sorted((word,) for word in _DENIED_WORDS), *sorted(_DENIED_PAIRS))
+"""What names that hold secrets have in them, as words in order. Names found so are judged as a whole."""
+
 # These turn a name into a statement about the secret.
 _ABOUT_FIRST = _list("has have is no use uses num total max min require requires needs")
 _ABOUT_LAST = _list(
@@ -107,22 +110,25 @@ class KeyRules:
         self._deny = _compile("deny_keys", deny_keys)
         self._allow = frozenset(_compile("allow_keys", allow_keys))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeyRules) and (self._deny, self._allow) == (other._deny, other._allow)
+
+    def __hash__(self) -> int:
+        return hash((self._deny, self._allow))
+
+    @property
+    def denied(self) -> tuple[Words, ...]:
+        """The names that the settings deny, as words in order."""
+        return self._deny
+
+    def denies_itself(self, name: str) -> bool:
+        """Say whether the settings deny a name, and not the built-in rules alone."""
+        words = words_of(name)
+        return any(_contains(words, denied) for denied in self._deny)
+
     def judge(self, name: str) -> Verdict:
         """Say what the name says about its value."""
-        words = words_of(name)
-        if any(_contains(words, denied) for denied in self._deny):
-            return Verdict.DENIED
-        if not words or words in self._allow or words[0] in _ABOUT_FIRST or words[-1] in _ABOUT_LAST:
-            return Verdict.OPEN
-        if _is_denied(words):
-            return Verdict.DENIED
-        if _is_card(words):
-            return Verdict.CARD
-        if len(words) == 1 and words[0] in _SUSPECT_NAMES:
-            return Verdict.SUSPECT
-        if words[-1] in _SUSPECT_LAST and _NOT_SUSPECT.isdisjoint(words):
-            return Verdict.SUSPECT
-        return Verdict.OPEN
+        return _judge(words_of(name), self._deny, self._allow)
 
     def describes(self, name: str) -> bool:
         """Say whether a name inside a value that may be a secret only tells about it: `expires_at`, `symbol`."""
@@ -130,6 +136,22 @@ class KeyRules:
         return words in self._allow or (
             bool(words) and (words[0] in _ABOUT_FIRST or words[-1] in _ABOUT_LAST or words[-1] in _DESCRIBING_LAST)
         )
+
+
+def _judge(words: Words, deny: Iterable[Words], allow: frozenset[Words]) -> Verdict:
+    if any(_contains(words, denied) for denied in deny):
+        return Verdict.DENIED
+    if not words or words in allow or words[0] in _ABOUT_FIRST or words[-1] in _ABOUT_LAST:
+        return Verdict.OPEN
+    if _is_denied(words):
+        return Verdict.DENIED
+    if _is_card(words):
+        return Verdict.CARD
+    if len(words) == 1 and words[0] in _SUSPECT_NAMES:
+        return Verdict.SUSPECT
+    if words[-1] in _SUSPECT_LAST and _NOT_SUSPECT.isdisjoint(words):
+        return Verdict.SUSPECT
+    return Verdict.OPEN
 
 
 def _is_denied(words: Words) -> bool:

@@ -1,128 +1,99 @@
-"""Finds secrets in one text: RE2 looks for all rules in a single pass, and only what it reports is looked at again.
+"""Takes the secrets out of one text and puts into their place what the action of their rule says."""
 
-Measured on 2,000 characters without a secret: one `re2.Set` of all rules 4.3 us, one alternation 4.9 us, one
-`re.sub` per rule above 1,000 us. RE2 takes time linear in the text whatever the text is, and releases the GIL.
-
-Everything works on UTF-8 bytes: RE2 does, and so no offset has to be translated for text that is not ASCII.
-"""
-
-import os
-import sys
-import weakref
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
-
-import re2  # type: ignore[import-untyped]  # google-re2 has no stubs
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from time import thread_time
+from typing import Literal, NamedTuple
 
 from structllm.cut import cut_text
-from structllm.errors import ConfigError
-from structllm.redaction.rule import MARKER, Rule, marker_of
-
-_engine: Any = re2
+from structllm.redaction.actions import Pseudonyms, replacement_of
+from structllm.redaction.budget import Exhausted
+from structllm.redaction.known import KnownValues
+from structllm.redaction.media import media_in
+from structllm.redaction.rule import (
+    BUDGET_MARKER,
+    ERROR_RULE,
+    KNOWN_RULE,
+    Action,
+    Rule,
+    Sample,
+    error_marker_of,
+    marker_of,
+)
+from structllm.redaction.rules import RuleFailed, Span, encode
+from structllm.redaction.search import Found, Search
 
 OVERLAP_CHARS = 2048
 """How far beyond a preview's end is scanned, to see the whole of a secret that begins in the preview."""
 
-_MEMORY_BYTES = 64 * 2**20  # bound of RE2's lazily built automaton; the default of 8 MiB is rebuilt often on mixed text
+BUDGET_RULE = "budget"
+"""Rule id under which texts count whose end took too long to scan."""
+
+MEDIA_RULE = "media"
+"""What `explain` calls pictures and the like."""
+
+Drop = Literal["", "drop_field", "drop_event"]
+"""What else is to go because of a text: nothing, the field, the event."""
+
+_DROPS: tuple[Drop, ...] = ("drop_event", "drop_field")
+_KNOWN_VALUE = Rule(KNOWN_RULE, "", (Sample(""),), ("",))
 
 
 class Redacted(NamedTuple):
-    """A text without its secrets, and the rule of each one that was replaced."""
+    """A text without its secrets, the rule of each one that was replaced, and what else is to go because of one."""
 
     text: str
     rules: tuple[str, ...]
+    drop: Drop = ""
 
 
-class _Span(NamedTuple):
+class Hit(NamedTuple):
+    """One replacement: by which rule and action, where (code points of the original), and what stands there then."""
+
+    rule: str
+    action: str
     start: int
     end: int
-    rank: int
+    replacement: str
 
 
 class Scanner:
-    """A compiled set of rules. Safe to share between threads.
+    """Rules at work. Safe to share between threads.
 
     Args:
-        rules: In order of rank: where spans overlap, the marker names the first rule.
+        rules: In order of rank: where spans overlap, the marker names the first rule, or one that drops the event or
+            field.
+        known: Values that are secrets wherever they stand; they win over all rules.
+        pseudonyms: Makes pseudonyms for rules with the action `hmac`.
+        allow: RE2 patterns; a secret that one of them matches as a whole is left alone, unless it is a known value or
+            a block with a private key.
+        known_action: What becomes of a known value.
+        clock: Tells how long a text has taken, in seconds.
 
     Raises:
         ConfigError: A rule's id is malformed or taken, its pattern is not RE2 syntax, or it fails its own examples.
     """
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._rules = tuple(rules)
-        self._inherited: list[object] = []
-        self._compile()
-        problems = list(self._try_examples())
-        if problems:
-            raise ConfigError(problems)
-        _forks.scanners.add(self)
-
-    def _compile(self) -> None:
-        options = _engine.Options()
-        options.log_errors = False
-        # The engine keeps what it has compiled with these options, so they differ from those of an inherited one.
-        options.max_mem = _MEMORY_BYTES + len(self._inherited)
-        patterns, whole = list[Any](), _engine.Set.SearchSet(options)
-        problems = list(self._add(options, patterns, whole))
-        if problems:
-            raise ConfigError(problems)
-        whole.Compile()
-        self._patterns = patterns
-        self._set: Any = whole  # last: what it finds is looked at with the patterns
-
-    def renew_after_fork(self) -> None:
-        """Compile the rules anew in this process, a forked child, when they are needed for the first time.
-
-        A thread of the parent may have been in the middle of a scan: of its locks the child has a copy that nobody will
-        ever release. What was inherited is not freed either, since that thread may have left it half changed.
-        """
-        self._inherited.append((self._set, self._patterns))
-        self._set = _Later(self)
-
-    def match_anew(self, data: bytes) -> Any:
-        """Compile the rules, and match."""
-        self._compile()
-        return self._set.Match(data)
-
-    def _add(self, options: Any, patterns: list[Any], whole: Any) -> Iterator[str]:
-        ids = set[str]()
-        for rule in self._rules:
-            if not MARKER.fullmatch(marker_of(rule.id).encode()) or rule.id in ids:
-                yield f"redaction rule {rule.id}: give it an id of its own, of lower-case letters, digits and hyphens"
-            ids.add(rule.id)
-            if not rule.matches or not rule.misses:
-                yield f"redaction rule {rule.id}: give it at least one example that matches and one that does not"
-            try:
-                patterns.append(_engine.compile(rule.pattern, options))
-                whole.Add(rule.pattern)
-            except _engine.error as error:
-                reason = _text(error.args[0])
-                yield f"redaction rule {rule.id}: {reason}; RE2 has no look-around and no back-references"
-
-    def _try_examples(self) -> Iterator[str]:
-        """Also notices a set that was given too little memory: it would silently report nothing."""
-        for rank, rule in enumerate(self._rules):
-            try:
-                yield from self._try_examples_of(rank, rule)
-            except Exception as error:
-                yield f"redaction rule {rule.id}: its check raised {type(error).__name__} on its own examples"
-
-    def _try_examples_of(self, rank: int, rule: Rule) -> Iterator[str]:
-        for sample in rule.matches:
-            start = len(sample.around.partition("{}")[0].encode())
-            if _Span(start, start + len(sample.secret.encode()), rank) not in self._candidates(sample.text.encode()):
-                yield f"redaction rule {rule.id}: does not find the secret of its own example"
-        for text in rule.misses:
-            if any(span.rank == rank for span in self._candidates(text.encode())):
-                yield f"redaction rule {rule.id}: finds a secret in an example that has none"
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        *,
+        known: KnownValues | None = None,
+        pseudonyms: Pseudonyms | None = None,
+        allow: Sequence[str] = (),
+        known_action: Action = "mask",
+        clock: Callable[[], float] = thread_time,
+    ) -> None:
+        self.search = Search(rules, known, allow, clock)
+        self._rules = (*rules, replace(_KNOWN_VALUE, action=known_action))  # the rank of known values is -1
+        self._pseudonyms = pseudonyms
 
     def is_clean(self, text: str) -> bool:
-        """Say whether no rule's pattern occurs: one pass, no checks. False may yet come to nothing."""
-        return not self._rules or self._set.Match(_encode(text)) is None
+        """Say whether nothing may have to go: one pass, and one for known values. False may come to nothing."""
+        return self.search.is_clean(text)
 
     def redact(self, text: str, limit_chars: int | None = None) -> Redacted:
-        """Replace every secret by the marker of its rule.
+        """Replace every secret by what its rule's action says; a failing rule costs the whole text.
 
         Args:
             text: What to scan.
@@ -136,90 +107,86 @@ class Scanner:
         if limit_chars is not None and len(text) > limit_chars:
             window = text[: limit_chars + OVERLAP_CHARS]
             cut = len(cut_text(window, limit_chars))
-        data = _encode(window)
-        spans = _merge(self._candidates(data))
-        if not spans:
-            return Redacted(text if cut == len(text) else text[:cut], ())
-        end = len(data) if cut == len(text) else len(_encode(text[:cut]))
+        data = encode(window)
+        try:
+            found = self.search.find(data)
+            if not found.spans and found.limit == len(data):
+                return Redacted(text if cut == len(text) else text[:cut], ())
+            clean = self._replaced(data, found, len(data) if cut == len(text) else len(encode(text[:cut])))
+        except RuleFailed as failure:
+            return Redacted(error_marker_of(failure.rule), (ERROR_RULE,))
+        except Exhausted:
+            return Redacted(BUDGET_MARKER, (BUDGET_RULE,))
+        return clean if limit_chars is None else clean._replace(text=cut_text(clean.text, limit_chars))
+
+    def _replaced(self, data: bytes, found: Found, end: int) -> Redacted:
         pieces, rules, position = list[bytes](), list[str](), 0
+        shown = min(end, found.limit)
+        spans = [span for span in self._merged(found.spans) if span.start < shown]
+        for action in _DROPS:
+            for span in spans:
+                if self._rules[span.rank].action == action:
+                    rule = self._rules[span.rank].id
+                    return Redacted(marker_of(rule), (rule,), action)
         for span in spans:
-            if span.start >= end:
-                break
-            rule = self._rules[span.rank].id
-            pieces += (data[position : span.start], marker_of(rule).encode())
-            rules.append(rule)
+            pieces += (data[position : span.start], self._replacement(span))
+            rules.append(self._rules[span.rank].id)
             position = span.end
-        pieces.append(data[position:end])
-        clean = b"".join(pieces).decode("utf-8", "surrogatepass")
-        return Redacted(clean if limit_chars is None else cut_text(clean, limit_chars), tuple(rules))
+        pieces.append(data[position:shown])
+        if found.limit < end:
+            pieces.append(BUDGET_MARKER.encode())
+            rules.append(BUDGET_RULE)
+        return Redacted(b"".join(pieces).decode("utf-8", "surrogatepass"), tuple(rules))
 
-    def _candidates(self, data: bytes) -> list[_Span]:
-        hits = self._set.Match(data) if self._rules else None  # None, not an empty list, where nothing matches
-        return [span for rank in hits or () for span in self._spans_of(rank, data)]
+    def _replacement(self, span: Span) -> bytes:
+        rule = self._rules[span.rank]
+        try:
+            return replacement_of(rule, span.secret, self._pseudonyms).encode()
+        except Exception as error:
+            raise RuleFailed(rule.id) from error
 
-    def _spans_of(self, rank: int, data: bytes) -> Iterator[_Span]:
-        rule, pattern = self._rules[rank], self._patterns[rank]
-        groups = range(1, pattern.groups + 1)
-        position = 0
-        while (match := pattern.search(data, position)) is not None:
-            group = next((group for group in groups if match.start(group) >= 0), 0)
-            start, end = match.span(group)
-            position = max(match.end(), position + 1)
-            if start == end or MARKER.fullmatch(data, start, end):
-                continue
-            if rule.check is None or rule.check(data, start, end):
-                yield _Span(start, end, rank)
-            elif rule.rescan:
-                position = max(start, match.start() + 1)
+    def _merged(self, spans: list[Span]) -> list[Span]:
+        """Join overlapping spans; the best of them names the whole."""
+        merged = list[Span]()
+        for span in sorted(spans):
+            if merged and span.start < merged[-1].end:
+                last = merged[-1]
+                best = min(last, span, key=self._order)
+                merged[-1] = Span(last.start, max(last.end, span.end), best.rank, best.secret)
+            else:
+                merged.append(span)
+        return merged
 
+    def _order(self, span: Span) -> tuple[int, int]:
+        action = self._rules[span.rank].action
+        return (_DROPS.index(action) if action in _DROPS else len(_DROPS), span.rank)
 
-class _Later:
-    """Stands in the place of a set that is compiled when somebody matches."""
+    def explain(self, text: str) -> list[Hit]:
+        """Say what becomes of a text, in order, without any secret in it."""
+        media = media_in(text)
+        plain, places, position = list[str](), [0], 0
+        for start, end, shown in media:  # in the original from `position` on is in the plain text from `places` on
+            plain += (text[position:start], shown)
+            position = end
+            places.append(sum(map(len, plain)))
+        plain.append(text[position:])
+        hits = [Hit(MEDIA_RULE, "mask", *each) for each in media]
+        data = encode("".join(plain))
 
-    def __init__(self, scanner: Scanner) -> None:
-        self._scanner = scanner
+        def origin(place: int) -> int:
+            at = len(data[:place].decode("utf-8", "surrogatepass"))
+            last = max(number for number, begin in enumerate(places) if begin <= at)
+            return at - places[last] + (media[last - 1][1] if last else 0)
 
-    def Match(self, data: bytes) -> Any:  # the engine's name for it
-        return self._scanner.match_anew(data)
-
-
-class _Forks:
-    """Tells all scanners of a forked child that its parent had several threads."""
-
-    def __init__(self) -> None:
-        self.scanners: weakref.WeakSet[Scanner] = weakref.WeakSet()
-        self._had_threads = False
-
-    def before(self) -> None:
-        # Threads that the `threading` module does not know may scan as well; this function is public in all but name.
-        self._had_threads = len(sys._current_frames()) > 1  # pyright: ignore[reportPrivateUsage]
-
-    def after_in_child(self) -> None:
-        if self._had_threads:
-            for scanner in list(self.scanners):
-                scanner.renew_after_fork()
-
-
-# The hooks cannot be taken back, so there is one of each for all scanners.
-_forks = _Forks()
-os.register_at_fork(before=_forks.before, after_in_child=_forks.after_in_child)
-
-
-def _merge(spans: list[_Span]) -> list[_Span]:
-    """Join overlapping spans; the best rank names the whole."""
-    merged: list[_Span] = []
-    for span in sorted(spans):
-        if merged and span.start < merged[-1].end:
-            last = merged[-1]
-            merged[-1] = _Span(last.start, max(last.end, span.end), min(last.rank, span.rank))
-        else:
-            merged.append(span)
-    return merged
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(reason: Any) -> str:
-    return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        try:
+            found = self.search.find(data)
+            for span in self._merged(found.spans):
+                rule, shown = self._rules[span.rank], self._replacement(span).decode()
+                hits.append(Hit(rule.id, rule.action, origin(span.start), origin(span.end), shown))
+            if found.limit < len(data):
+                hits.append(Hit(BUDGET_RULE, "mask", origin(found.limit), len(text), BUDGET_MARKER))
+        except RuleFailed as failure:
+            return [Hit(failure.rule, "mask", 0, len(text), error_marker_of(failure.rule))]
+        except Exhausted:
+            return [Hit(BUDGET_RULE, "mask", 0, len(text), BUDGET_MARKER)]
+        return sorted(hits, key=lambda hit: hit.start)

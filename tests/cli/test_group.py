@@ -66,7 +66,9 @@ class TestHelp:
         for parameter in command.load().params:
             assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
 
-    @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("demo", "config", "archive", "prices")])
+    @pytest.mark.parametrize(
+        "name", [name for name in COMMANDS if name not in ("demo", "config", "archive", "prices", "rules")]
+    )
     def test_json_everywhere(self, name: str) -> None:
         """Every command that prints data can print it as JSON."""
         command = cli.commands[name]

@@ -22,7 +22,7 @@ from structllm.settings import LLMSettings, RedactionSettings, load_settings
 from structllm.sinks.config import SinkConfig
 
 LEVELS = "must be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"
-PACKS = "must be 'credentials', 'crypto', 'payment' or 'pii'"
+PACKS = "must be 'credentials', 'crypto', 'payment', 'pii' or 'entropy'"
 A_PATH = "this looks like a path, which belongs in log_file= (setting completion_log_file)"
 SETTINGS_EXPECTED = (
     "settings (argument): must be LLMSettings or a mapping of settings, e.g. {'completion_log_level': 'DEBUG'}"
@@ -639,6 +639,20 @@ def plantings(secret: str) -> Iterator[tuple[dict[str, str], object, dict[str, A
     yield {"LLM": f'{{"service": {secret}'}, None, {}
     yield {"LLM": json.dumps({"performance_log_interval": secret, "sinks": secret})}, None, {}
     yield {"LLM__REDACTION__PACKS": secret, "LLM__REDACTION__ENABLED": secret}, None, {}
+    yield {"LLM__REDACTION__HMAC_KEY": secret[:20], "LLM__REDACTION__RULES": secret}, None, {}
+    texts = {"keywords": [secret], "validators": [secret], "allow": [f"({secret}"], "description": secret}
+    tests = {"match": [secret], "no_match": [f"-{secret}"]}
+    for rule in (
+        {"id": f"{secret}!", "pattern": f"{secret}(", "tests": tests, **texts},
+        {"id": "own", "pattern": "(.)", "group": secret, "window": secret, "action": secret, "tests": secret},
+        {"id": "own", "pattern": "[a-z].*", "tests": tests},
+        {"id": "own", "pattern": "[0-9]{30}", "tests": tests},
+    ):
+        yield (
+            {},
+            {"redaction": {"rules": [rule], "action": secret, "actions": {"pii": secret}, "hmac_key_id": secret}},
+            {},
+        )
     yield {"LLM__SINKS__0__PATH": secret, "LLM__SINKS__NO__PATH": secret, "LLM__SERVIZE": secret}, None, {}
     yield {"LLM__SINKS__MAIN__MODE": secret}, {"sinks": [{"type": "file", "name": f"{secret}!", "path": secret}]}, {}
     yield {"LLM_SINKS": secret, "LLMM__SINKS": secret, "STRUCTLLM_CONFIG_FILE": secret}, None, {}

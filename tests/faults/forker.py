@@ -19,7 +19,7 @@ from structllm import FileSink
 from structllm._account import Account
 from structllm._background import BackgroundDelivery
 from structllm._emitter import Emitter
-from structllm.redaction.scan import Scanner
+from structllm.redaction.rules import RuleSet
 from tests.faults.child import begin, build, leave_stats, scannable, work
 from tests.faults.harness import Duty, until
 from tests.faults.serving import status_of
@@ -66,7 +66,7 @@ def keeps_its_queue() -> None:
 
 def keeps_its_scanner() -> None:
     """Scan with what the parent has compiled, whose locks one of its threads may hold."""
-    stand_in(Scanner, renew_after_fork=lambda self: None)
+    stand_in(RuleSet, renew_after_fork=lambda self: None)
 
 
 DAMAGES: Mapping[str, Callable[[], None]] = {

@@ -20,7 +20,7 @@ from structllm.events import EVENTS, field_kinds
 from structllm.processors.redact import Redact
 from structllm.processors.truncate import Truncate
 from structllm.redaction.keys import KeyRules, Verdict
-from structllm.redaction.packs import PACKS
+from structllm.redaction.packs import DEFAULT_PACKS, PACKS
 from structllm.redaction.rule import Rule, Sample
 from structllm.redaction.scan import OVERLAP_CHARS, Scanner
 
@@ -350,7 +350,9 @@ class TestPreviews:
     def test_secret_longer_than_the_window(self) -> None:
         """A secret that begins in the preview and ends beyond everything scanned is still one."""
         text = "x " + KEY * 40
-        block = "x -----BEGIN " + "PRIVATE KEY-----\n" + "QUJD\n" * OVERLAP_CHARS + "-----END PRIVATE KEY-----"
+        block = (
+            "x -----BEGIN " + "PRIVATE KEY-----\n" + ("k3Jx" * 16 + "\n") * OVERLAP_CHARS + "-----END PRIVATE KEY-----"
+        )
         options: dict[str, Any] = {"preview_chars": {"prompt_preview": 10}}
         assert "x " + MARKED_KEY == redact(request(prompt_preview=text), **options)["prompt_preview"]
         assert "x [REDACTED:private-key-block]" == redact(request(prompt_preview=block), **options)["prompt_preview"]
@@ -445,8 +447,8 @@ class TestFailure:
             prompt_preview=f"boom MINE-x {EMAIL}", market_context={"a": ["boom MINE-x", "MINE-y"]}, model="m"
         )
         event = dict(processor(None, "info", event))
-        assert ERROR == event["prompt_preview"]
-        assert {"a": [ERROR, "[REDACTED:mine]"]} == event["market_context"]
+        assert "[REDACTED:error:mine]" == event["prompt_preview"]
+        assert {"a": ["[REDACTED:error:mine]", "[REDACTED:mine]"]} == event["market_context"]
         assert {"count": 3, "rules": ["error", "mine"]} == event["redactions"]
         assert (2, "m") == (processor.errors, event["model"])
 
@@ -627,15 +629,16 @@ class TestConfiguration:
         }
 
     def test_default_is_all_packs(self) -> None:
-        """Everything but what was taken away."""
-        assert ("credentials", "crypto", "payment", "pii") == tuple(PACKS)
+        """All packs but entropy, which also takes what is merely random."""
+        assert ("credentials", "crypto", "payment", "pii", "entropy") == tuple(PACKS)
+        assert tuple(PACKS)[:-1] == DEFAULT_PACKS
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
             (
                 {"packs": ["pii", KEY]},
-                "redaction.packs: entry 2 is no pack; the packs are credentials, crypto, payment, pii",
+                "redaction.packs: entry 2 is no pack; the packs are credentials, crypto, payment, pii, entropy",
             ),
             ({"packs": "pii"}, "redaction.packs: give a list"),
             ({"deny_keys": ["a", "--"]}, "redaction.deny_keys: entry 2 has no letter or digit"),
@@ -686,23 +689,25 @@ class TestRenewal:
     """What a forked child does; that it has to, and does, is proved by real forks in `tests/faults/test_fork.py`."""
 
     def test_the_rules_are_compiled_anew_when_needed(self) -> None:
-        """A renewed scanner finds what it found before, with an engine of its own; nothing inherited is freed."""
+        """A renewed set finds what it found before, with an engine of its own; nothing inherited is freed."""
         scanner = Scanner([SHOUTED])
-        before = scanner._patterns[0]
+        rules = scanner.search.rule_set
+        inherited = len(rules.inherited)
+        before = rules.patterns[0]
         for _ in range(2):
-            scanner.renew_after_fork()
+            rules.renew_after_fork()
             assert scanner.redact("a SECRET!").text == "a [REDACTED:shouted]!"
             assert not scanner.is_clean("a SECRET")
-            assert before is not scanner._patterns[0]
-        scanner.renew_after_fork()
+            assert before is not rules.patterns[0]
+        rules.renew_after_fork()
         assert scanner.is_clean("none")
-        assert len({id(patterns) for _, patterns in scanner._inherited}) == 3
+        assert len({id(kept[1]) for kept in rules.inherited[inherited:]}) == 3
 
     def test_threads_share_a_renewed_scanner(self) -> None:
         """All of them find the secret, whoever compiles the rules, or has them compiled twice."""
         scanner = Scanner([SHOUTED])
         for _ in range(20):
-            scanner.renew_after_fork()
+            scanner.search.rule_set.renew_after_fork()
             with ThreadPoolExecutor(4) as threads:
                 found = list(threads.map(lambda _: scanner.redact("a SECRET!").text, range(8)))
             assert set(found) == {"a [REDACTED:shouted]!"}

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from structllm.processors.redact import Redact
 from structllm.processors.truncate import Truncate
 from structllm.redaction.keys import KeyRules, Verdict
-from structllm.redaction.packs import PACKS
+from structllm.redaction.packs import DEFAULT_PACKS, PACKS
 from structllm.redaction.rule import Sample
 from structllm.redaction.scan import OVERLAP_CHARS, Scanner
 
 REDACT = Redact(preview_chars={})
-SCANNER = Scanner([rule for rules in PACKS.values() for rule in rules])
-SAMPLES = [sample for rules in PACKS.values() for rule in rules for sample in rule.matches]
+SCANNER = Scanner([rule for pack in DEFAULT_PACKS for rule in PACKS[pack]])
+SAMPLES = [sample for pack in DEFAULT_PACKS for rule in PACKS[pack] for sample in rule.matches]
 
 texts = st.text(st.characters(), max_size=60)  # lone surrogates included
 edges = st.sampled_from(
@@ -111,7 +111,8 @@ class TestSecrets:
         before = copy.deepcopy(value)
         event = REDACT(None, "info", {"event_type": "completion_request", "request_id": "req_1", name: value})
         assert event.pop("redactions")["count"] >= 1
-        assert [] == leaks(sample.secret, dict(event))
+        harmless = text.replace(sample.secret, "")  # a webhook's address has words of its secret part
+        assert [] == [piece for piece in leaks(sample.secret, dict(event)) if piece not in harmless]
         assert "req_1" == event["request_id"]
         assert before == value
 
@@ -123,8 +124,10 @@ class TestSecrets:
         limits = {"prompt_preview": before + limit}
         event: dict[str, Any] = {"event_type": "completion_request", "prompt_preview": "." * before + text}
         event = dict(Redact(preview_chars=limits)(None, "info", event))
-        assert [] == leaks(sample.secret, event["prompt_preview"])
-        assert [] == leaks(sample.secret, Truncate(limits)(None, "info", event)["prompt_preview"])
+        truncated = Truncate(limits)(None, "info", dict(event))
+        harmless = text.replace(sample.secret, "")
+        leaked = leaks(sample.secret, event["prompt_preview"]) + leaks(sample.secret, truncated["prompt_preview"])
+        assert [] == [piece for piece in leaked if piece not in harmless]
 
     @given(planted())
     @settings(max_examples=200)
@@ -157,14 +160,14 @@ class TestHarmlessValues:
     @example("[REDACTED:email]")
     def test_text_without_marker_is_the_same_text(self, text: str) -> None:
         """A text is either untouched or shows a marker."""
-        clean, rules = SCANNER.redact(text)
+        clean, rules, _ = SCANNER.redact(text)
         assert (clean == text) is (rules == ())
 
     @given(texts, st.integers(0, 80))
     @settings(max_examples=200)
     def test_preview_is_a_beginning(self, text: str, limit: int) -> None:
         """Without a secret a preview is the beginning of the text, at most as long as the limit."""
-        clean, rules = SCANNER.redact(text, limit)
+        clean, rules, _ = SCANNER.redact(text, limit)
         assert rules or (text.startswith(clean) and len(clean) <= limit)
 
 
