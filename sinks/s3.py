@@ -6,11 +6,11 @@ that there is none, and S3 has checked its SHA-256 before anything is deleted he
 """
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from structllm._options import Problem
+from structllm.archive.endpoints import INSECURE, endpoint_problem, split
 from structllm.archive.store import Store
 from structllm.errors import ConfigError
 from structllm.sinks.archiving import ArchiveSinkConfig
@@ -27,10 +27,10 @@ def _prefix(text: str) -> str:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = split(text)
+    if parts is None:
         raise ConfigError(Problem("must begin with http:// or https:// and name a host"))
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         raise ConfigError(Problem("must hold no credentials; boto3 finds those in the environment or ~/.aws"))
     return text
 
@@ -47,9 +47,15 @@ class S3SinkConfig(ArchiveSinkConfig):
     endpoint_url: Annotated[str, AfterValidator(_url)] | None = Field(
         default=None, description="Where a store that is not Amazon's listens."
     )
+    allow_insecure_endpoint: bool = Field(
+        default=False,
+        description="Let the endpoint be http:// on another machine, or at a link-local address.",
+    )
     profile: str | None = Field(default=None, description="Profile of ~/.aws/config.")
     sse: Literal["AES256", "aws:kms"] | None = Field(default=None, description="Encryption at rest: AES256 or aws:kms.")
-    kms_key_id: str | None = Field(default=None, description="Key of sse=aws:kms; default: that of the account.")
+    kms_key_id: str | None = Field(
+        default=None, description="Key of sse=aws:kms, which it implies; default: that of the account."
+    )
     storage_class: str | None = Field(default=None, description="E.g. STANDARD_IA or GLACIER_IR.")
     object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = Field(
         default=None, description="Forbid deletion for object_lock_days; the bucket must have Object Lock."
@@ -69,8 +75,12 @@ class S3SinkConfig(ArchiveSinkConfig):
 
     @model_validator(mode="after")
     def _what_belongs_together(self) -> Self:
-        if self.kms_key_id is not None and self.sse != "aws:kms":
+        if self.kms_key_id is not None and self.sse == "AES256":
             raise ConfigError(Problem("there is a kms_key_id, which only sse=aws:kms uses", ("sse",)))
+        if self.endpoint_url is not None and not self.allow_insecure_endpoint:
+            problem = endpoint_problem(self.endpoint_url)
+            if problem is not None:
+                raise ConfigError(Problem(f"{problem}, or set {INSECURE}", ("endpoint_url",)))
         if (self.object_lock_mode is None) != (self.object_lock_days is None):
             raise ConfigError(Problem("object_lock_mode and object_lock_days need each other", ("object_lock_mode",)))
         return self
@@ -97,8 +107,10 @@ class S3SinkConfig(ArchiveSinkConfig):
             self.prefix,
             region=self.region,
             endpoint_url=self.endpoint_url,
+            allow_insecure_endpoint=self.allow_insecure_endpoint,
             profile=self.profile,
-            sse=self.sse,
+            # A key without the method is refused by Amazon, and would be ignored by others.
+            sse=self.sse if self.kms_key_id is None else "aws:kms",
             kms_key_id=self.kms_key_id,
             storage_class=self.storage_class,
             object_lock_mode=self.object_lock_mode,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from structllm._types import Processor, Record, Sink
     from structllm.agent import LLMAgent, MarketState, TradeAction
     from structllm.assemble import create_llm_logger
+    from structllm.clients.wrapping import wrap
     from structllm.errors import ConfigError, MissingExtra, StructllmError
     from structllm.langchain import LangChainCallbackHandler, create_langchain_callback
     from structllm.logger import ChatCompletionLogger
@@ -45,6 +46,7 @@ _HOMES = {
     "create_llm_logger": "structllm.assemble",
     "load_settings": "structllm.settings",
     "redact_value": "structllm.redaction.known",
+    "wrap": "structllm.clients.wrapping",
     "wrap_context": "structllm.processors.context",
 }
 
@@ -71,6 +73,7 @@ __all__ = [
     "create_llm_logger",
     "load_settings",
     "redact_value",
+    "wrap",
     "wrap_context",
 ]
 

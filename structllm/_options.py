@@ -8,10 +8,10 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, cast, get_args
+from typing import Annotated, Any, Self, TypeAlias, cast, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 from pydantic_core.core_schema import ErrorType
@@ -106,6 +106,29 @@ class Checked(BaseModel):
         except ValidationError as error:
             problems = _problems_of(error, type(self).model_fields)
         # Outside the handler: else the ValidationError, which holds the values, would be the context of this one.
+        raise ConfigError(problems)
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Read settings from an object as pydantic does, and complain as the constructor does."""
+        return cls._checked(super().model_validate, obj, options)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Read settings from JSON as pydantic does, and complain as the constructor does."""
+        return cls._checked(super().model_validate_json, json_data, options)
+
+    @classmethod
+    def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
+        """Read settings from texts as pydantic does, and complain as the constructor does."""
+        return cls._checked(super().model_validate_strings, obj, options)
+
+    @classmethod
+    def _checked(cls, validate: Callable[..., Self], given: Any, options: Mapping[str, Any]) -> Self:
+        try:
+            return validate(given, **options)
+        except ValidationError as error:
+            problems = _problems_of(error, cls.model_fields)
         raise ConfigError(problems)
 
 

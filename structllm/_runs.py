@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from structllm.clients.claims import ExpectedCall
 from structllm.logger import ChatCompletionLogger
 from structllm.processors.context import bind_context, current_context
 
@@ -40,6 +41,7 @@ class Run:
     started_s: float
     request_id: str = ""
     first_token_ms: float | None = None
+    expected: ExpectedCall | None = None
 
     def log(self, write: Callable[..., None], **fields: Any) -> None:
         """Call a method of the logger with what was bound when the step began, and nothing else."""

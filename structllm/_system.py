@@ -120,8 +120,15 @@ class System:
         os.unlink(path)
 
     def make_directories(self, path: str, mode: int) -> None:
-        """Make a directory and those above it where they are missing."""
-        os.makedirs(path, mode=mode, exist_ok=True)
+        """Make a directory and those above it where they are missing, all with these permissions."""
+        above = os.path.dirname(path)
+        if above != path and not os.path.isdir(above):
+            self.make_directories(above, mode)
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
 
     def names_in(self, directory: str) -> list[str]:
         """Return the names in a directory, in no order."""

@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from structllm._calls import class_name, parent_of, request_fields
 from structllm._question import current_question
 from structllm._runs import OpenRuns, Run
+from structllm.clients.claims import expect_call
 from structllm.errors import ConfigError, MissingExtra
 from structllm.logger import ChatCompletionLogger
 from structllm.processors.context import current_context
@@ -282,6 +283,7 @@ class LangChainCallbackHandler(BaseCallbackHandler):
             request["parent_run_id"] = run.parent_run_id
         run.request_id = self.logger.log_completion_request(prompt, **request)
         run.started_s = self._monotonic()
+        run.expected = expect_call(run.logger.writer)  # a wrapped client below the model does not log it again
         if self._runs.peek(run_id) is None:
             # Another thread needed the place before the request had an id to be ended by.
             self._log_ending(run, success=False, outcome="abandoned")
@@ -295,6 +297,8 @@ class LangChainCallbackHandler(BaseCallbackHandler):
             self._log_ending(run, run_id=str(run_id), **ending)
 
     def _log_ending(self, run: Run, **ending: Any) -> None:
+        if run.expected is not None:
+            run.expected.over()
         if run.first_token_ms is not None:
             ending["time_to_first_token_ms"] = run.first_token_ms
         if run.parent_run_id is not None:

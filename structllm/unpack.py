@@ -5,13 +5,21 @@ import zlib
 from collections.abc import Iterator
 from io import BufferedReader
 
-MAX_EXPANSION = 1000
+MAX_EXPANSION = 2000
 """A compressed file that grows by more than this factor is no log but a bomb; reading it stops there."""
+
+MAX_UNPACKED_BYTES = 2 * 1024**3
+"""No compressed file is read further than to this much content, unless the variable below says otherwise."""
+
+LIMIT_VARIABLE = "STRUCTLLM_MAX_UNPACKED_BYTES"
+"""Names another number of bytes. A variable, so that it holds for every reader of this process, whoever calls it."""
 
 _CHUNK_BYTES = 256 * 1024
 _STEP_BYTES = 2048  # of compressed zstd at a time: a block turns 4 bytes into up to 128 KiB, so this gives up to 64 MiB
 _MAX_WINDOW_BYTES = 128 * 1024 * 1024  # what a zstd frame may make its decoder allocate
 _UNCHECKED_BYTES = 64 * 1024 * 1024  # short files may be as repetitive as they like
+
+_MOST_DIGITS = 18
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -56,6 +64,16 @@ def size_if_copy(packed: BufferedReader, fd: int) -> int | None:
     finally:
         packed.seek(0)
     return size
+
+
+def _most_bytes() -> int:
+    """Return how far a compressed file may be unpacked. Raises OSError, which readers tell beside the file's name."""
+    told = os.environ.get(LIMIT_VARIABLE)
+    if not told:
+        return MAX_UNPACKED_BYTES
+    if not (told.isascii() and told.isdigit() and len(told) <= _MOST_DIGITS):
+        raise OSError(0, f"{LIMIT_VARIABLE} is set, and is no whole number of bytes")
+    return int(told)
 
 
 def _start(file: BufferedReader) -> bytes:
@@ -116,13 +134,16 @@ class _Zstd:
 
 
 def _unpacked(file: BufferedReader, unpacker: _Gzip | _Zstd) -> Iterator[bytes]:
+    most_bytes = _most_bytes()
     packed_bytes = unpacked_bytes = 0
     while packed := file.read1(_STEP_BYTES):
         packed_bytes += len(packed)
         for chunk in unpacker.feed(packed):
-            yield chunk
             unpacked_bytes += len(chunk)
+            if unpacked_bytes > most_bytes:
+                raise OSError(0, f"it holds more than {most_bytes:,} bytes when unpacked; {LIMIT_VARIABLE} allows more")
             if unpacked_bytes > max(_UNCHECKED_BYTES, MAX_EXPANSION * packed_bytes):
                 raise OSError(0, f"it expands more than {MAX_EXPANSION} times, as no log does")
+            yield chunk
     if not unpacker.complete:
         raise EOFError("the compressed data is cut off")

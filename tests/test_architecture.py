@@ -111,6 +111,8 @@ ONLY_IN = {
     "re2": ("structllm.redaction", "structllm.pricing.overrides"),
     "boto3": ("structllm.archive.s3", "structllm.demo.storage"),
     "duckdb": (),
+    "openai": (),
+    "anthropic": (),
 }
 
 TWICE_LOADED = ("sinks", "processors")
@@ -149,6 +151,7 @@ PUBLIC_NAMES = [
     "create_llm_logger",
     "load_settings",
     "redact_value",
+    "wrap",
     "wrap_context",
 ]
 

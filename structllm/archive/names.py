@@ -16,8 +16,8 @@ MANIFESTS = "_manifest/"
 """Where the manifests lie."""
 
 _MOST_HOST_CHARS = 32
-_STEM = re.compile(r"(\d{8}T\d{2})-([a-z0-9-]{1,32}-[0-9a-f]{16})-(\d{8,})")
-_PARTITION = re.compile(r"(?:.*/)?dt=(\d{4})-(\d{2})-(\d{2})/hour=(\d{2})/")
+_STEM = re.compile(r"([0-9]{8}T[0-9]{2})-([a-z0-9-]{1,32}-[0-9a-f]{16})-([0-9]{8,18})")
+_PARTITION = re.compile(r"(?:.*/)?dt=(\d{4})-(\d{2})-(\d{2})/hour=(\d{2})/", re.ASCII)
 
 
 class SegmentName(NamedTuple):
@@ -111,7 +111,7 @@ def parse_manifest_key(key: str) -> ManifestName | None:
     """Return what the key of a manifest tells; None for any other key."""
     file = key.rpartition("/")[2]
     name = SegmentName.parse(file)
-    match = re.fullmatch(r"\.(?:none|(-?\d{1,15})-(-?\d{1,15}))\.json", file[len(name.stem) :]) if name else None
+    match = re.fullmatch(r"\.(?:none|(-?[0-9]{1,15})-(-?[0-9]{1,15}))\.json", file[len(name.stem) :]) if name else None
     if name is None or match is None:
         return None
     return ManifestName(name, *(None if time is None else int(time) for time in match.groups()))

@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from structllm.archive.directory import DirectoryStore
+from structllm.archive.endpoints import INSECURE, endpoint_problem, split
 from structllm.archive.s3 import S3Store
 from structllm.archive.store import Store
 from structllm.errors import ConfigError
 
 _HOW_TO_WRITE = "an archive is 's3://BUCKET/PREFIX' or the path of a directory"
-_OPTIONS = ("addressing_style", "endpoint_url", "profile", "region")
+_OPTIONS = ("addressing_style", INSECURE, "endpoint_url", "profile", "region")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=://)")
 _SECRET = re.compile("access|credential|key|pass|pwd|secret|token|signature", re.IGNORECASE)
 _READ_ATTEMPTS = 4
@@ -27,8 +28,9 @@ def open_store(url: str, *, total_attempts: int = _READ_ATTEMPTS) -> Store:
     """Return the store of an archive; no request is made yet.
 
     Args:
-        url: `s3://bucket/prefix`, with `region`, `endpoint_url`, `profile` and `addressing_style` as options
-            (`?region=eu-central-1&profile=audit`), or the path of a directory.
+        url: `s3://bucket/prefix`, with `region`, `endpoint_url`, `profile`, `addressing_style` and
+            `allow_insecure_endpoint=true` as options (`?region=eu-central-1&profile=audit`), or the path of a
+            directory.
         total_attempts: Of each request to S3.
 
     Raises:
@@ -83,6 +85,9 @@ def _read_options(query: str) -> tuple[dict[str, Any], list[str]]:
             options[name] = value
         else:
             problems.append(problem)
+    options[INSECURE] = options.get(INSECURE) == "true"
+    if "endpoint_url" in options and not options[INSECURE] and (problem := endpoint_problem(options["endpoint_url"])):
+        problems.append(f"'endpoint_url' in the URL: {problem}, or add '{INSECURE}=true'")
     return options, problems
 
 
@@ -99,12 +104,8 @@ def _name_problem(name: str) -> str | None:
 
 
 def _endpoint_problem(value: str) -> str | None:
-    try:
-        parts = urlsplit(value)
-        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        whole, parts = False, urlsplit("")
-    if not whole:
+    parts = split(value)
+    if parts is None:
         return "'endpoint_url' in the URL: must begin with 'http://' or 'https://' and name a server"
     if "@" in parts.netloc:
         return "'endpoint_url' in the URL: a user name or password does not belong there"
@@ -117,7 +118,12 @@ def _style_problem(value: str) -> str | None:
     )
 
 
+def _switch_problem(value: str) -> str | None:
+    return None if value in {"true", "false"} else f"'{INSECURE}' in the URL: must be true or false"
+
+
 _CHECKS: Mapping[str, Callable[[str], str | None]] = {
     "addressing_style": _style_problem,
     "endpoint_url": _endpoint_problem,
+    INSECURE: _switch_problem,
 }

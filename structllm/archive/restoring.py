@@ -105,7 +105,7 @@ class _Restoring:
         self._session = session
         self._wanted = None if session is None else Filter(session=session)
         self._progress = progress
-        os.makedirs(directory, exist_ok=True)
+        os.makedirs(directory, mode=0o700, exist_ok=True)
         self._journal = _Journal(os.path.join(directory, JOURNAL))
 
     def restore(self, segment: Segment) -> Restored:

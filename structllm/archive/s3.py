@@ -35,6 +35,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from structllm import __version__
+from structllm.archive.endpoints import INSECURE, endpoint_problem, resolved_problem
 from structllm.archive.s3_errors import CREDENTIAL_REASONS, error_code, reason_of, status_code, store_error
 from structllm.archive.store import Found, ObjectExists, StoreError, StoreRefused, StoreUnavailable
 from structllm.errors import MissingExtra
@@ -53,6 +54,7 @@ class S3Store:
         prefix: What all keys begin with; a '/' follows it.
         region: Of the bucket; boto3's own setting where None.
         endpoint_url: Of another server than Amazon's, e.g. `http://127.0.0.1:8333`.
+        allow_insecure_endpoint: Use whatever endpoint there is, also one that `endpoints.py` refuses.
         profile: Of the AWS configuration files.
         sse: Server-side encryption, `AES256` or `aws:kms`; what the bucket does by itself where None.
         kms_key_id: For `aws:kms`.
@@ -79,6 +81,7 @@ class S3Store:
         *,
         region: str | None = None,
         endpoint_url: str | None = None,
+        allow_insecure_endpoint: bool = False,
         profile: str | None = None,
         sse: Literal["AES256", "aws:kms"] | None = None,
         kms_key_id: str | None = None,
@@ -105,6 +108,7 @@ class S3Store:
         self._now = now
         self._session = _given(profile_name=profile, region_name=region)
         self._endpoint_url = endpoint_url
+        self._any_endpoint = allow_insecure_endpoint
         self._config: dict[str, Any] = {
             "retries": {"total_max_attempts": total_attempts, "mode": "standard"},
             "connect_timeout": connect_timeout_s,
@@ -126,6 +130,17 @@ class S3Store:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    @property
+    def endpoint(self) -> str:
+        """The host that requests go to, whoever named it: the settings, a variable or profile, or boto3 by itself.
+
+        Raises:
+            StoreError: It is refused, or boto3 does not know one.
+        """
+        with self._translating(""):
+            url: str = self._s3().meta.endpoint_url
+            return urlsplit(url).netloc.rpartition("@")[2]
 
     @property
     def conditional_writes(self) -> bool | None:
@@ -300,7 +315,13 @@ class S3Store:
         # A session of our own: the default one belongs to the host program and is not safe to share.
         session = boto3.session.Session(**self._session)
         client = session.client("s3", endpoint_url=self._endpoint_url, config=config.Config(**self._config))
-        if self._conditional is None and _is_amazon(client.meta.endpoint_url):
+        endpoint_url: str = client.meta.endpoint_url
+        if not self._any_endpoint:
+            # Also what came from AWS_ENDPOINT_URL or a profile, which no setting of ours has seen.
+            problem = (endpoint_problem if _is_amazon(endpoint_url) else resolved_problem)(endpoint_url)
+            if problem is not None:
+                raise StoreUnavailable("endpoint_refused", f"the endpoint of {self.place} {problem}, or set {INSECURE}")
+        if self._conditional is None and _is_amazon(endpoint_url):
             self._conditional = True
         return client
 

@@ -51,6 +51,8 @@ def _place_of(sink: Any) -> str:
     if sink.type == "directory":
         return str(sink.path)
     options = {name: getattr(sink, name, None) for name in ("region", "endpoint_url", "profile")}
+    if getattr(sink, "allow_insecure_endpoint", False):
+        options["allow_insecure_endpoint"] = "true"
     query = urlencode({name: value for name, value in options.items() if value}, quote_via=quote, safe="")
     place = f"s3://{sink.bucket}/{quote(sink.prefix)}".rstrip("/")
     return f"{place}?{query}" if query else place

@@ -7,6 +7,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, cast
 
@@ -28,7 +29,7 @@ from structllm.cli.source import (
 from structllm.console import escape, style
 from structllm.figures import counted
 from structllm.query import Calls, Filter
-from structllm.segment import ReadReport, is_there
+from structllm.segment import ReadReport, find_logs, is_there
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -51,10 +52,11 @@ class Finding(NamedTuple):
 
 
 class LogFile(NamedTuple):
-    """A file that a sink writes, and whether the sink takes every event."""
+    """A file that a sink writes, whether the sink takes every event, and the permissions that were asked for."""
 
     path: str
     takes_all: bool
+    mode: int = 0o600
 
 
 @click.command()
@@ -75,7 +77,9 @@ def doctor(ctx: click.Context, paths: Sequence[str], color: str, as_json: bool) 
             continue
         if paths and not is_there(path):
             raise missing(path)
-        findings += _look_at_file(path)
+        mode = next((file.mode for file in files if os.path.abspath(file.path) == os.path.abspath(path)), 0o600)
+        findings += _look_at_file(path, mode)
+        findings += _look_at_rotated(path, mode)
     readable = [path for path in named if is_archive(path) or is_there(path)]
     if readable:
         findings += _look_into_logs(readable, _proves_losses(readable, files))
@@ -127,17 +131,20 @@ def _look_at_settings(*, elsewhere: bool) -> tuple[list[Finding], list[LogFile]]
         is_file = getattr(sink, "type", None) == "file"
         if not problems:
             target = f"{getattr(sink, 'path', DEFAULT_LOG)} " if is_file else ""
+            open_store = getattr(sink, "open_store", None)
+            at = _at(open_store()) if open_store is not None else ""
             whose = " (where the settings write, whatever PATHs are read)" if elsewhere else ""
-            findings.append(Finding("sink", "ok", f"{name}: {target}can be written{whose}"))
+            findings.append(Finding("sink", "ok", f"{name}: {target}can be written{at}{whose}"))
         if is_file:
             level = LEVELS[getattr(sink, "level", "DEBUG")]
             takes_all = getattr(sink, "events", None) is None and level <= LEVELS[settings.completion_log_level]
-            files.append(LogFile(str(getattr(sink, "path", DEFAULT_LOG)), takes_all))
+            mode = int(str(getattr(sink, "mode", "0600")), 8)
+            files.append(LogFile(str(getattr(sink, "path", DEFAULT_LOG)), takes_all, mode))
     return findings, files
 
 
-def _look_at_file(path: str) -> Iterator[Finding]:
-    """Say whether a file is there, can be read, and by whom."""
+def _look_at_file(path: str, mode: int) -> Iterator[Finding]:
+    """Say whether a file is there, can be read, and by whom; whoever `mode` lets read it is meant to."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -150,9 +157,21 @@ def _look_at_file(path: str) -> Iterator[Finding]:
         yield Finding("file", "problem", f"{path} cannot be read by this user; read it as its owner, or see `mode`")
     elif status.st_mode & stat.S_IROTH and not stat.S_ISDIR(status.st_mode):
         yield Finding("file", "note", f"{path} can be read by every user of this machine: chmod o-r {path}")
+    elif status.st_mode & ~mode & 0o066 and not stat.S_ISDIR(status.st_mode):
+        yield Finding("file", "note", f"{path} can be read or written by its group or others: chmod go-rw {path}")
     else:
         size = "" if stat.S_ISDIR(status.st_mode) else f", {status.st_size:,} bytes"
         yield Finding("file", "ok", f"{path}{size}")
+
+
+def _look_at_rotated(path: str, mode: int) -> Iterator[Finding]:
+    """Say which rotated files others than meant may read, such as those that another program rotated."""
+    for log in find_logs([path] if is_there(path) else []):
+        for file in log.files:
+            with suppress(OSError):
+                if file != log.live and os.stat(file).st_mode & ~mode & 0o066:
+                    told = f"{file} can be read or written by its group or others: chmod go-rw {file}"
+                    yield Finding("file", "note", told)
 
 
 def _look_at_archive(url: str) -> Iterator[Finding]:
@@ -161,7 +180,13 @@ def _look_at_archive(url: str) -> Iterator[Finding]:
     problems = store.check()
     yield from (Finding("archive", "problem", f"{store.place}: {problem}") for problem in problems)
     if not problems:
-        yield Finding("archive", "ok", f"{store.place} can be read")
+        yield Finding("archive", "ok", f"{store.place} can be read{_at(store)}")
+
+
+def _at(store: object) -> str:
+    """Return which host the requests of a store go to, as words: a variable or profile may name another than meant."""
+    host = getattr(store, "endpoint", None)
+    return f", at {host}" if host else ""
 
 
 def _proves_losses(paths: Sequence[str], files: Sequence[LogFile]) -> bool:

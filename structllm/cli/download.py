@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from structllm.cli.output import Failure
 from structllm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
+
     from structllm.pricing.published import PriceList
 
 MAX_LIST_BYTES = 64 * 1024 * 1024
@@ -36,9 +38,11 @@ def fetch(origin: str) -> bytes:
         else:
             content = b"".join(_download(origin))
     except (OSError, ValueError) as error:
-        raise NotUpdated(f"could not get the list from {origin}: {_reason(error)}") from None
+        raise NotUpdated(f"could not get the list from {shown_origin(origin)}: {_reason(error)}") from None
     if len(content) > MAX_LIST_BYTES:
-        raise NotUpdated(f"what {origin} holds is too large for a price list: more than {MAX_LIST_BYTES >> 20} MiB")
+        raise NotUpdated(
+            f"what {shown_origin(origin)} holds is too large for a price list: more than {MAX_LIST_BYTES >> 20} MiB"
+        )
     return content
 
 
@@ -46,16 +50,13 @@ def _download(url: str) -> Iterator[bytes]:
     """Yield what a URL holds, or a little more than a list may have."""
     from http.client import HTTPException
     from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
+    from urllib.request import Request
 
-    if not url.lower().startswith(("https://", "http://")):
-        raise ValueError("neither an http(s) URL nor a file")
+    _refuse_unsafe(url)
     deadline_s = time.monotonic() + _MOST_S
     size = 0
     try:
-        with urlopen(Request(url, headers={"User-Agent": "structllm"}), timeout=_WAIT_S) as answer:
-            if url.lower().startswith("https://") and not answer.url.lower().startswith("https://"):
-                raise ValueError("it leads to a place without encryption")
+        with _opener().open(Request(url, headers={"User-Agent": "structllm"}), timeout=_WAIT_S) as answer:
             while size <= MAX_LIST_BYTES and (part := answer.read1(1 << 16)):
                 size += len(part)
                 yield part
@@ -71,6 +72,39 @@ def _download(url: str) -> Iterator[bytes]:
         raise ValueError(f"no proper answer ({type(error).__name__})") from None
 
 
+def _refuse_unsafe(url: str) -> None:
+    """Raise ValueError where a list must not be fetched from: whoever answers could set the costs of every call."""
+    from structllm.archive.endpoints import resolved_problem
+
+    if not url.lower().startswith(("https://", "http://")):
+        raise ValueError("neither an http(s) URL nor a file")
+    problem = resolved_problem(url)
+    if problem is not None:
+        raise ValueError(f"the URL {problem}")
+
+
+def _opener() -> "OpenerDirector":
+    """Return what follows redirects, each only to where a list may be fetched from, and never out of TLS."""
+    from urllib.request import HTTPRedirectHandler, build_opener
+
+    class Redirects(HTTPRedirectHandler):
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+            fp.close()
+            if req.type == "https" and not newurl.lower().startswith("https://"):
+                raise ValueError("it leads to a place without encryption")
+            _refuse_unsafe(newurl)
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    return build_opener(Redirects)
+
+
+def shown_origin(origin: str) -> str:
+    """Return where a list comes from, without a user name and password that stand in the URL."""
+    scheme, mark, rest = origin.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}" if mark else origin
+
+
 def _reason(error: Exception) -> str:
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
     code = getattr(error, "code", None)
@@ -82,7 +116,7 @@ def replace_list(target: Path, content: bytes, origin: str) -> "PriceList":
     from structllm.pricing.published import open_list
 
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        os.makedirs(target.parent, mode=0o700, exist_ok=True)
         fd, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
     except OSError as error:
         raise Failure(f"cannot write {target}: {_reason(error)}") from None
@@ -96,7 +130,7 @@ def replace_list(target: Path, content: bytes, origin: str) -> "PriceList":
         os.replace(name, target)
     except ConfigError:
         raise NotUpdated(
-            f"what {origin} holds is no price list in the format of genai-prices; {target} stays"
+            f"what {shown_origin(origin)} holds is no price list in the format of genai-prices; {target} stays"
         ) from None
     except OSError as error:
         raise Failure(f"cannot write {target}: {_reason(error)}") from None

@@ -4,9 +4,11 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, ClassVar, NamedTuple
+from typing import IO, Any, ClassVar, NamedTuple, cast
 
 import click
+
+_MOST_DEPTH = 200
 
 UNNAMED = "(unknown)"
 """What a model, type or action without a name is called in tables."""
@@ -55,10 +57,22 @@ def emit_json(value: object) -> None:
     try:
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     except TypeError:
-        # The name of a file need not be text in any encoding; the standard library writes such names as escapes.
-        text = json.dumps(value, indent=2)
+        # The name of a file need not be text in any encoding; the standard library writes such names as escapes. And
+        # what was read may be nested more deeply than either library writes.
+        text = json.dumps(_bounded(value), indent=2)
     for line in text.split("\n"):
         emit(escape_json(line))
+
+
+def _bounded(value: object, depth: int = 0) -> object:
+    """Return the value, what is nested too deeply in it replaced by an ellipsis."""
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if depth >= _MOST_DEPTH:
+        return "…"
+    if isinstance(value, dict):
+        return {name: _bounded(item, depth + 1) for name, item in cast("dict[object, object]", value).items()}
+    return [_bounded(item, depth + 1) for item in cast("Sequence[object]", value)]
 
 
 def wants_color(choice: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from structllm.cli.download import fetch, replace_list
+from structllm.cli.download import fetch, replace_list, shown_origin
 from structllm.cli.output import Column, Failure, NothingFound, emit, emit_facts, emit_json, emit_table, wants_color
 from structllm.cli.source import json_option, moment
 from structllm.errors import ConfigError
@@ -98,7 +98,7 @@ def update(target: Path | None, origin: str | None, as_json: bool) -> None:
     if as_json:
         emit_json(
             {
-                "from": origin,
+                "from": shown_origin(origin),
                 "to": str(target),
                 "models": len(new.models),
                 "old_version": None if old is None else old.price_version,
@@ -108,7 +108,7 @@ def update(target: Path | None, origin: str | None, as_json: bool) -> None:
         )
         return
     facts = {
-        "from": origin,
+        "from": shown_origin(origin),
         "to": str(target),
         "old": f"{before.price_version}, {counted(len(before.models), 'model')}{'' if old else ' (in the package)'}",
         "new": f"{new.price_version}, {counted(len(new.models), 'model')}",

@@ -112,16 +112,20 @@ def _fitting(text: str, columns: int) -> int:
 
 _PIECE = re.compile(r" *\S+(?: \S+)*")
 _WORD = re.compile(r" *\S+")
+_MOST_DEPTH = 100  # JSON may be nested a thousand times, which would be too much for the calls that show it
 _LEAST_COLUMNS = 20  # in a narrower window, the terminal breaks the lines
 
 
-def _value(value: object) -> str:
-    """Return a value as text, a nested one as `name value` pairs."""
+def _value(value: object, depth: int = 0) -> str:
+    """Return a value as text, a nested one as `name value` pairs; what is nested beyond all reason as an ellipsis."""
+    if depth > _MOST_DEPTH:
+        return "…"
     if isinstance(value, dict):
-        pairs = [(name, _value(item), isinstance(item, dict)) for name, item in mapping(cast("object", value)).items()]
+        items = mapping(cast("object", value)).items()
+        pairs = [(name, _value(item, depth + 1), isinstance(item, dict)) for name, item in items]
         return "  ".join(f"{name} ({item})" if nested else f"{name} {item}" for name, item, nested in pairs)
     if isinstance(value, list):
-        return ", ".join(map(_value, cast("list[object]", value)))
+        return ", ".join(_value(item, depth + 1) for item in cast("list[object]", value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else str(value)

@@ -14,7 +14,7 @@ from tests.archive.servers import SeaweedFS
 
 HOW_TO_WRITE = "an archive is 's3://BUCKET/PREFIX' or the path of a directory"
 NO_SECRETS = "a secret does not belong in a URL; boto3 finds credentials by itself (environment, profile, role)"
-KNOWN = "unknown option in the URL; known are addressing_style, endpoint_url, profile, region"
+KNOWN = "unknown option in the URL; known are addressing_style, allow_insecure_endpoint, endpoint_url, profile, region"
 
 
 def problems(url: str) -> list[str]:

@@ -96,6 +96,15 @@ class TestFiles:
         list(restore(filled.store, tmp_path))
         assert {0o600} == {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
 
+    def test_mode_of_the_directory(self, filled: Filled, tmp_path: Path) -> None:
+        """A directory that is made for what is restored is its owner's alone, whatever the umask."""
+        before = os.umask(0)
+        try:
+            list(restore(filled.store, tmp_path / "new"))
+        finally:
+            os.umask(before)
+        assert 0o700 == (tmp_path / "new").stat().st_mode & 0o777
+
     def test_progress(self, filled: Filled, tmp_path: Path) -> None:
         """Progress adds up to the size of the objects, fetched or not."""
         size = sum(manifest.size_bytes for manifest in filled.manifests)

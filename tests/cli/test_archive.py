@@ -423,10 +423,10 @@ class TestReading:
             return MemoryStore()
 
         monkeypatch.setattr("structllm.archive.opening.open_store", open_store)
-        sink = {"type": "s3", "bucket": "b", "prefix": "a b", "region": "r", "endpoint_url": "http://h:1/"}
+        sink = {"type": "s3", "bucket": "b", "prefix": "a b", "region": "r", "endpoint_url": "https://h:1/"}
         configure(monkeypatch, sink)
         assert 0 == run("stats").exit_code
-        assert ["s3://b/a%20b?region=r&endpoint_url=http%3A%2F%2Fh%3A1%2F"] == asked
+        assert ["s3://b/a%20b?region=r&endpoint_url=https%3A%2F%2Fh%3A1%2F"] == asked
 
     def test_show(self, run: Run, store: MemoryStore) -> None:
         """A request is found."""

@@ -225,6 +225,17 @@ class TestDoctor:
         os.chmod(path, 0o644)
         assert "chmod o-r x.log" in run("doctor", path).stdout
 
+    @pytest.mark.parametrize(("mode", "wanted", "told"), [(0o640, "0600", 2), (0o640, "0640", 0), (0o602, "0640", 2)])
+    def test_readable_by_others_than_meant(
+        self, run: Run, log: LogBuilder, monkeypatch: pytest.MonkeyPatch, mode: int, wanted: str, told: int
+    ) -> None:
+        """A live or rotated file that more may use than its sink was told is mentioned, with the remedy."""
+        log.request("r1")
+        for name in ("x.log", "x.log.1"):
+            os.chmod(log.write(Path(name)), mode)
+        monkeypatch.setenv("LLM__SINKS", f"file:x.log?mode={wanted}")
+        assert told == run("doctor").stdout.count("chmod go-rw")
+
     def test_missing_path(self, run: Run) -> None:
         """A path that is named and not there is wrong usage."""
         assert 2 == run("doctor", "nothing.log").exit_code

@@ -73,6 +73,20 @@ class TestForeignValues:
         assert result.exception is None or isinstance(result.exception, SystemExit)
         assert result.stdout or command == ["errors"]
 
+    @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+    @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+    @pytest.mark.parametrize("nested", ["[" * 1000 + "]" * 1000, '{"a":' * 1000 + "1" + "}" * 1000], ids=["[", "{"])
+    def test_deep_nesting(self, run: Run, command: list[str], options: list[str], nested: str) -> None:
+        """JSON that is nested as deeply as can be read ends no command with a traceback."""
+        fields = ["market_context", "token_usage", "model", "error_message", "value", "caused_by"]
+        lines = [
+            f'{{"event_type":"{kind}","request_id":"r1","decision_id":"d1","{field}":{nested}}}\n'
+            for kind in TYPES
+            for field in fields
+        ]
+        Path("x.log").write_text("".join(lines))
+        assert run(*command, *options, "x.log").exit_code in (0, 1)
+
     def test_name_of_a_file_that_is_no_text(self, tmp_path: Path) -> None:
         """A file whose name is not UTF-8 is read and reported, as JSON too."""
         name = os.fsencode(tmp_path) + b"/\xff\xfe.log"

@@ -1,11 +1,15 @@
 """`structllm prices`: what the list says of a model, and newer lists. No test reaches the internet."""
 
+import http.client
 import json
+import os
 import threading
+import urllib.request
 from collections.abc import Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 import pytest
@@ -225,6 +229,59 @@ class TestUpdate:
         assert (1, "", 1) == (result.exit_code, result.stdout, result.stderr.count("\n"))
         assert website.url in result.stderr
         assert (old, [LIST]) == (LIST.read_bytes(), list(Path().iterdir()))
+
+    @pytest.mark.parametrize(
+        ("location", "said"),
+        [
+            ("http://127.0.0.1:{port}/other.json", "without encryption"),
+            ("HTTP://127.0.0.1:{port}/other.json", "without encryption"),
+            ("https://169.254.169.254/latest/meta-data", "metadata service"),
+            ("https://metadata.google.internal/", "metadata service"),
+        ],
+    )
+    def test_redirect_out_of_tls(
+        self, run: Run, website: Website, monkeypatch: pytest.MonkeyPatch, location: str, said: str
+    ) -> None:
+        """An answer over TLS that leads to a place without it, or to a metadata service, is not followed."""
+
+        class Terminated(urllib.request.HTTPSHandler):
+            """TLS that ends in front of the website."""
+
+            def https_open(self, req: urllib.request.Request) -> Any:
+                return self.do_open(http.client.HTTPConnection, req)
+
+        monkeypatch.setattr("urllib.request.HTTPSHandler", Terminated)
+        secure = website.url.replace("http:", "https:")
+        assert 0 == run("prices", "update", "--from", secure, "--to", LIST).exit_code
+        old = LIST.read_bytes()
+        website.body, website.status = price_list(o3=3.0), 302
+        website.headers = {"Location": location.format(port=secure.rpartition(":")[2].partition("/")[0])}
+        result = run("prices", "update", "--from", secure, "--to", LIST)
+        assert (1, True) == (result.exit_code, said in result.stderr)
+        assert (old, ["/data.json"] * 2) == (LIST.read_bytes(), website.asked)
+
+    @pytest.mark.parametrize(
+        ("origin", "said"),
+        [
+            ("http://prices.example/data.json", "is not encrypted"),
+            ("http://169.254.169.254/latest", "metadata service"),
+            ("https://0xa9fea9fe/latest", "metadata service"),
+            ("https://me:zq-planted@prices.example/data.json", "user name or password"),
+        ],
+    )
+    def test_refused_origin(self, run: Run, origin: str, said: str) -> None:
+        """A list is fetched over TLS, or from this machine; a password in the URL is refused and not shown."""
+        result = run("prices", "update", "--from", origin, "--to", LIST)
+        assert (1, True, False) == (result.exit_code, said in result.stderr, "planted" in result.stderr)
+
+    def test_directory_of_the_list(self, run: Run, website: Website) -> None:
+        """Whatever the umask, nobody else can write where the list is put."""
+        before = os.umask(0)
+        try:
+            assert 0 == run("prices", "update", "--from", website.url, "--to", "lists/prices.json").exit_code
+        finally:
+            os.umask(before)
+        assert (0o700, 0o644) == tuple(S_IMODE(os.stat(p).st_mode) for p in ("lists", "lists/prices.json"))
 
     def test_too_large(self, run: Run, website: Website, monkeypatch: pytest.MonkeyPatch) -> None:
         """An answer that is too large for a list is not read to its end."""

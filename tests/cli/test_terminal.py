@@ -8,7 +8,8 @@ import pytest
 from tests.cli.recording import LogBuilder, run_on_terminal
 
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
-EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e[red]x[/red]\n\ty"
+EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e\u2066\u2069\u2028\u2029\x7f[red]x[/red]\n\ty"
+NAME = EVIL.replace("/", "_")  # as a file may be called
 COMMANDS = [
     ["tail", "x.log"],
     ["tail", "--json", "x.log"],
@@ -21,6 +22,31 @@ COMMANDS = [
     ["decisions", "x.log"],
     ["sessions", "x.log"],
     ["doctor", "x.log"],
+    ["reprice", "x.log"],
+    ["verify", "x.log"],
+]
+QUOTING = [
+    ["tail", f"{NAME}.log"],
+    ["tail", f"there/{NAME}.log"],
+    ["tail", f"nowhere-{NAME}"],
+    ["stats", f"there/{NAME}"],
+    ["doctor", f"there/{NAME}.log"],
+    ["doctor", "--json", f"there/{NAME}.log"],
+    ["verify", f"there/{NAME}.log"],
+    ["verify", "--json", f"there/{NAME}.log"],
+    ["reprice", f"there/{NAME}.log"],
+    ["show", EVIL, f"there/{NAME}.log"],
+    ["prices", "show", EVIL],
+    ["prices", "show", "--json", EVIL],
+    ["prices", "update", "--from", f"nowhere-{NAME}", "--to", "list.json"],
+    ["archive", "ls", f"nowhere-{NAME}"],
+    ["archive", "verify", f"s3://{EVIL}"],
+    ["config", "show", "one", EVIL],
+    ["rules", "test", "--text", EVIL],
+    ["rules", "test", "--file", f"nowhere-{NAME}"],
+    ["tail", "--type", EVIL],
+    ["tail", f"--{EVIL}"],
+    [EVIL],
 ]
 
 
@@ -45,7 +71,26 @@ class TestTerminal:
     def test_no_text_acts_on_it(self, hostile: Path, arguments: list[str]) -> None:
         """Apart from its own colours and line breaks, a command sends a terminal nothing but printable text."""
         sent = run_on_terminal(*arguments)
-        assert any(told in sent for told in ("\\x1b", "\\u001b", "total"))
+        assert any(told in sent for told in ("\\x1b", "\\u001b", "total", "nothing can be proved"))
+        assert all(line.isprintable() for line in STYLES.sub("", sent).split("\n"))
+
+    @pytest.mark.parametrize("arguments", QUOTING, ids=lambda arguments: ascii(" ".join(arguments)))
+    def test_no_name_acts_on_it(self, arguments: list[str]) -> None:
+        """Names of files and arguments, which a shell may have put in for a star, are as harmless as texts."""
+        place = Path("there")
+        place.mkdir()
+        (place / f"{NAME}.log").write_bytes(b'{"event_type":"run","writer":"w","seq":1}\nno event\n')
+        sent = run_on_terminal(*arguments)
+        assert "Traceback" not in sent
+        assert sent
+        assert all(line.isprintable() for line in STYLES.sub("", sent).split("\n"))
+
+    @pytest.mark.parametrize("command", [["config", "show"], ["doctor"], ["tail"], ["archive", "ls"]])
+    @pytest.mark.parametrize("name", ["LLM__SINKS", f"LLM__{EVIL}", f"LLM__SINKS__{EVIL}__PATH", "STRUCTLLM_CONFIG"])
+    def test_no_setting_acts_on_it(self, command: list[str], name: str) -> None:
+        """What is said of settings shows neither their values nor what their names would do."""
+        sent = run_on_terminal(*command, env={name: EVIL})
+        assert "Traceback" not in sent
         assert all(line.isprintable() for line in STYLES.sub("", sent).split("\n"))
 
     @pytest.mark.parametrize(

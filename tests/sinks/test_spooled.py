@@ -658,7 +658,7 @@ class TestConfig:
             ({"bucket": "a/b"}, "must be the name of a bucket alone"),
             ({"bucket": "b", "endpoint_url": "localhost:9000"}, "must begin with http"),
             ({"bucket": "b", "endpoint_url": "http://" + "user:pass" + "@host"}, "must hold no credentials"),
-            ({"bucket": "b", "kms_key_id": "k"}, "which only sse=aws:kms uses"),
+            ({"bucket": "b", "kms_key_id": "k", "sse": "AES256"}, "which only sse=aws:kms uses"),
             ({"bucket": "b", "object_lock_mode": "GOVERNANCE"}, "need each other"),
             ({"bucket": "b", "integrity": "hmac"}, "needs an hmac_key"),
             ({"bucket": "b", "spool_max_bytes": 1000}, "spool_max_bytes"),
@@ -677,7 +677,7 @@ class TestConfig:
             {"bucket": "a"},
             {"bucket": "b"},
             {"bucket": "a", "prefix": "p"},
-            {"bucket": "a", "endpoint_url": "http://h"},
+            {"bucket": "a", "endpoint_url": "https://h"},
         ]
         configs = [S3SinkConfig(spool_dir=tmp_path, **settings) for settings in given]  # type: ignore[arg-type]  # texts
         assert 4 == len({config.spool for config in configs})
