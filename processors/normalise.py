@@ -213,7 +213,8 @@ class _Walk:
             return name
         # Never cut: redaction, which comes later, does not know half a secret.
         text = as_text(name)
-        return text if len(text) <= MAX_KEY_CHARS else _mark(type(key))
+        kind: Any = type(key)  # pyright: ignore[reportUnknownVariableType]  # the class of anything
+        return text if len(text) <= MAX_KEY_CHARS else _mark(kind)
 
     def _other(self, value: Any, kind: type[Any], path: _Path) -> Any:
         """Clean a value that is no plain scalar; one that cannot be read is named by its type."""

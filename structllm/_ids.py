@@ -39,7 +39,7 @@ def clean_ids(event: dict[str, Any]) -> None:
         if value is None or (type(value) is str and len(value) <= MAX_ID_CHARS and value.isprintable()):
             continue
         if name == "caused_by" and isinstance(value, list):
-            event[name] = [clean_id(item) for item in value]
+            event[name] = [clean_id(item) for item in event[name]]
         else:
             event[name] = clean_id(value)
 

@@ -104,7 +104,14 @@ class TestSettingsErrors:
             attempt()
         assert [] == [text for text in told_by(caught.value) if PLANTED in text]
 
-    @pytest.mark.parametrize(("name", "value"), [(name, value) for name in VARIABLES for value in VARIABLES[name]])
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            pytest.param(name, value, id=f"{name}-{number}")
+            for name in VARIABLES
+            for number, value in enumerate(VARIABLES[name])
+        ],
+    )
     def test_variables(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str) -> None:
         """Nor does a variable of the environment."""
         monkeypatch.chdir(tmp_path)

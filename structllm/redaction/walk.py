@@ -183,7 +183,7 @@ class Walk:
 
 def is_pair(item: Any) -> bool:
     """Say whether an element of a list is a name with its value, as HTTP clients and ASGI pass headers on."""
-    kind: Any = type(item)
+    kind: Any = type(item)  # pyright: ignore[reportUnknownVariableType]  # the class of anything
     return (kind is list or kind is tuple) and len(item) == 2 and isinstance(item[0], (str, bytes))
 
 
