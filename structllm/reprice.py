@@ -42,6 +42,14 @@ _LISTED = (None, "genai-prices", "override")
 _BATCH = 256
 _NEVER_ROTATED = 2**62
 
+_NAMED = frozenset(
+    (
+        *("input_uncached", "cache_read", "cache_read_audio", "cache_write_5m", "input_audio"),
+        *("output_text", "output_reasoning", "output_audio", "request"),
+    )
+)
+"""The parts of a cost that `token_usage` alone lets one compute again; the others take `raw_usage`."""
+
 Change = Literal["same", "changed", "priced", "vanished", "left"]
 
 
@@ -86,6 +94,8 @@ class Repricer:
         response = call.response or {}
         if call.cost_status == "cached" or response.get("cost_source") not in _LISTED:
             return Repriced(call, "left", {})
+        if response.get("raw_usage") is None and not _NAMED.issuperset(response.get("cost_breakdown") or ()):
+            return Repriced(call, "left", {})  # it was priced by counts that `token_usage` does not name
         event: Event = {name: value for name, value in response.items() if name not in COST_FIELDS}
         event["event_type"] = "completion_response"
         event.setdefault("model", call.model)

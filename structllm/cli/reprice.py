@@ -175,7 +175,9 @@ def _emit(report: Report) -> None:
         f"{counted(vanished, 'call')} {_have(vanished)} a price that the present list does not know; it is kept."
         if vanished
         else "",
-        f"The cost of {counted(left, 'call')} came from no price list and is left alone." if left else "",
+        f"The cost of {counted(left, 'call')} is left alone: not of a price list, or its counts are not in the log."
+        if left
+        else "",
         f"{after.unpriced_calls:,} of {after.calls:,} calls {_have(after.unpriced_calls)} no known price."
         if after.unpriced_calls
         else "",

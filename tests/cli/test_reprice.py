@@ -99,7 +99,7 @@ class TestDifference:
             "\n"
             "1 call had no known price and has one now.\n"
             "1 call has a price that the present list does not know; it is kept.\n"
-            "The cost of 1 call came from no price list and is left alone.\n"
+            "The cost of 1 call is left alone: not of a price list, or its counts are not in the log.\n"
             "1 of 6 calls has no known price.\n"
         )
         assert "structllm: nothing was written; --write writes 2 corrections\n" == result.stderr
@@ -142,6 +142,16 @@ class TestDifference:
         log.call(9, cost_estimate_usd=0.0, cost_status="cached")
         total = report(run, log.write(Path("x.log")))["total"]
         assert (0.0, 0, 1) == (total["cost_usd_after"], total["corrections"], total["left_alone"])
+
+    @pytest.mark.parametrize(("bucket", "expected"), [("web_searches", (7.0, 0, 1)), ("output_text", (0.000495, 1, 0))])
+    def test_counts_that_are_gone(
+        self, run: Run, log: LogBuilder, bucket: str, expected: tuple[float, int, int]
+    ) -> None:
+        """A price of more than `token_usage` names is left alone where the provider's own usage is not in the log."""
+        log.events.clear()
+        log.call(9, model="o3-mini", cost_estimate_usd=7.0, cost_breakdown={bucket: 7.0}, **LISTED)
+        total = report(run, log.write(Path("x.log")))["total"]
+        assert expected == (total["cost_usd_after"], total["corrections"], total["left_alone"])
 
     def test_overrides(self, run: Run, log: LogBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
         """The settings in effect count: a model of one's own has a price from then on."""
