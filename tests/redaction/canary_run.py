@@ -25,12 +25,19 @@ from structllm._emitter import Emitter
 from structllm.processors import normalise
 from structllm.processors.redact import Redact
 from structllm.redaction.known import redact_value
-from tests.redaction import completion_positions, failing_positions, field_positions, framework_positions, positions
+from tests.redaction import (
+    client_positions,
+    completion_positions,
+    failing_positions,
+    field_positions,
+    framework_positions,
+    positions,
+)
 from tests.redaction.canaries import DENIED_NAME, ENVIRONMENT, GIVEN, KINDS, NAMED, REGISTERED, Canaries, Kind
 from tests.redaction.planting import POSITIONS, Position, plant_all
 from tests.wire import Failure, Reply, Text, Wire
 
-ENTRIES = (completion_positions, positions, field_positions, framework_positions, failing_positions)
+ENTRIES = (client_positions, completion_positions, positions, field_positions, framework_positions, failing_positions)
 """The modules whose import registers positions."""
 
 VARIABLE = "CANARY_BROKER_SECRET"

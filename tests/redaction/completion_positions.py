@@ -1,4 +1,4 @@
-"""The positions of the completion context. A wrapped client gets a module like this one."""
+"""The positions of the completion context."""
 
 from tests.redaction.planting import MODEL, Stage, position
 from tests.redaction.positions import chat, said, with_a_local
