@@ -26,6 +26,8 @@ API = {
     },
     "Context": {"structllm.processors.context": "bind_session bind_market bind_context wrap_context"},
     "Settings": {"structllm.settings": "load_settings LLMSettings"},
+    "Redaction": {"structllm.redaction.known": "redact_value"},
+    "Clients": {"structllm.clients.wrapping": "wrap"},
     "LangChain": {
         "structllm.langchain": "create_langchain_callback instrument uninstrument LangChainCallbackHandler",
     },

@@ -31,6 +31,8 @@ from structllm import (
     create_langchain_callback,
     create_llm_logger,
     load_settings,
+    redact_value,
+    wrap,
 )
 from structllm.langchain import instrument, uninstrument
 from structllm.processors.redact import Redact
@@ -176,6 +178,18 @@ async def langchain(logger: ChatCompletionLogger) -> None:
     assert_type(handler, LangChainCallbackHandler)
     instrument(logger)
     uninstrument()
+
+
+class Client:
+    """Any client: a wrapped one keeps its type."""
+
+
+def clients(logger: ChatCompletionLogger, token: str) -> Client:
+    """A client of a provider, and a value that is never written."""
+    redact_value(token)
+    wrapped = wrap(Client(), logger, include_usage=True)
+    assert_type(wrapped, Client)
+    return wrapped
 
 
 async def agent(logger: ChatCompletionLogger, model: Any) -> TradeAction:
