@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,8 @@ class TestPreload:
         found = preloaded(harness, mutant=mutant, flush_s=1.0)
         assert caught(found, letters), found
 
-    def test_catches_no_finalizer(self, harness: Harness) -> None:
+    def test_catches_no_finalizer(self, new_harness: Callable[..., Harness]) -> None:
         """The test fails where multiprocessing is not asked to wait for what is on its way."""
-        found = multiprocessed(harness, "fork", mutant="no_finalizer")
-        assert caught(found, "OC"), found
+        # Once in a while the delivery thread is quick enough without being waited for.
+        tries = (multiprocessed(new_harness(), "fork", mutant="no_finalizer") for _ in range(8))
+        assert any(caught(found, "OC") for found in tries)

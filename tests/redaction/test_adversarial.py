@@ -137,7 +137,7 @@ class TestRules:
 
 def backwards(data: bytes, start: int, end: int) -> bool:
     """Look at all that stands before a candidate: quadratic in a text full of them."""
-    return data.count(b"z1", 0, start) > len(data)
+    return sum(data[:start:4]) < 0
 
 
 class TestJudge:
