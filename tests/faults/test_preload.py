@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 import structllm
 from structllm import _emitter
 from structllm._background import BackgroundDelivery
-from tests.faults.cases import fixtures, program
+from tests.faults.cases import Brood, fixtures, program
 from tests.faults.child import build, leave_stats, log_one
 from tests.faults.harness import TIMEOUT_S, Duty, Harness, Job, Writer, caught, until
 from tests.standing_in import stand_in
@@ -205,8 +205,15 @@ class TestPreload:
         found = preloaded(harness, mutant=mutant, flush_s=1.0)
         assert caught(found, letters), found
 
-    def test_catches_no_finalizer(self, new_harness: Callable[..., Harness]) -> None:
+    def test_catches_no_finalizer(self, tmp_path: Path, brood: Brood) -> None:
         """The test fails where multiprocessing is not asked to wait for what is on its way."""
+
+        def tried(number: int) -> list[str]:
+            harness = Harness(tmp_path / f"run{number}", brood, 0)
+            try:
+                return multiprocessed(harness, "fork", mutant="no_finalizer")
+            finally:
+                harness.abort()
+
         # Once in a while the delivery thread is quick enough without being waited for.
-        tries = (multiprocessed(new_harness(), "fork", mutant="no_finalizer") for _ in range(8))
-        assert any(caught(found, "OC") for found in tries)
+        assert any(caught(tried(number), "OC") for number in range(8))
