@@ -504,18 +504,20 @@ class TestEnds:
         without us."""
         with Wire() as wire:
             plain = f"""
-import openai, structllm
-logger = structllm.create_llm_logger(log_file={str(tmp_path / "x.log")!r})
+import openai
 client = openai.OpenAI(api_key="x", base_url="{wire.url}/v1")
 # wrap
 stream = client.chat.completions.create(model="m", messages=[], stream=True)
 next(stream)
 """
-            wrapped = plain.replace("# wrap", "client = structllm.wrap(client, logger)")
+            wrap_it = f"""
+import structllm
+client = structllm.wrap(client, structllm.create_llm_logger(log_file={str(tmp_path / "x.log")!r}))
+"""
             # Some interpreters crash in the client's own finalizers here, whether it is wrapped or not.
             statuses = [
                 subprocess.run([sys.executable, "-c", code], check=False, timeout=60, capture_output=True).returncode
-                for code in (plain, wrapped)
+                for code in (plain, plain.replace("# wrap", wrap_it))
             ]
         assert statuses[0] == statuses[1]
         lines = (tmp_path / "x.log").read_text().splitlines()

@@ -33,7 +33,7 @@ class Way(NamedTuple):
 
     Attributes:
         name: Of the test.
-        library: `openai` or `anthropic`.
+        package: `openai` or `anthropic`.
         make: Begins to ask, and returns what the client returns.
         streamed: Whether the answer is asked for as a stream.
         read: How the host reads it: `value`, `stream`, `raw`, `raw_stream`, `streaming`, `streaming_stream`, `lines`.
@@ -41,16 +41,16 @@ class Way(NamedTuple):
     """
 
     name: str
-    library: str
+    package: str
     make: Callable[[Any], Any]
     streamed: bool = False
     read: str = "value"
     text: bool = True
 
 
-def streamed(name: str, library: str, make: Callable[[Any], Any], read: str = "stream") -> Way:
+def streamed(name: str, package: str, make: Callable[[Any], Any], read: str = "stream") -> Way:
     """A way that streams."""
-    return Way(name, library, make, streamed=True, read=read)
+    return Way(name, package, make, streamed=True, read=read)
 
 
 WAYS = [
@@ -124,9 +124,9 @@ def ending(sink: MemorySink) -> dict[str, Any]:
 
 
 def new_client(way: Way | str, wire: Wire, *, is_async: bool, **options: Any) -> Any:
-    """A client of the way's library that talks to the wire."""
-    library = way if isinstance(way, str) else way.library
-    if library == "openai":
+    """A client of the way's package that talks to the wire."""
+    package = way if isinstance(way, str) else way.package
+    if package == "openai":
         kind: Any = openai.AsyncOpenAI if is_async else openai.OpenAI
         return kind(api_key="sk-test", base_url=f"{wire.url}/v1", **options)
     kind = anthropic.AsyncAnthropic if is_async else anthropic.Anthropic

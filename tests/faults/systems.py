@@ -58,7 +58,7 @@ class Hooked(System):
 
     def _hooked(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def hooked(*arguments: Any) -> Any:
-            if self._killer not in (None, threading.get_ident()):
+            if self._killer not in {None, threading.get_ident()}:
                 comes_true(lambda: False, TIMEOUT_S)  # what another thread does while the process dies is no step
             due = self._due(name, arguments)
             if due and self._action == "tear":
